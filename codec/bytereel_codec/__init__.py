@@ -1,0 +1,1 @@
+"""Bytes to video and back; knows no cloud and no settings."""

@@ -1,0 +1,108 @@
+"""Reading bytes by range: the one way the codec takes input that can be sought."""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from bytereel_codec.errors import Integrity, Permanent
+
+
+class RangedReader(Protocol):
+    """A fixed number of bytes that can be read at any offset, by several threads at once."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes there are."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; return how many bytes were read, fewer only at the end."""
+
+
+class FileReader:
+    """A local file as a `RangedReader`; notices when the file changes under it.
+
+    Raises: Permanent `source.missing`, `source.unreadable` or `source.not_a_file` when opened; Integrity
+    `source.changed` from `check_unchanged`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError as error:
+            raise Permanent("source.missing", f"{str(path)!r} does not exist", path=str(path)) from error
+        except OSError as error:
+            raise Permanent("source.unreadable", f"{str(path)!r} cannot be read: {error.strerror}",
+                            hint="check the permissions of the file and its folders", path=str(path)) from error
+        stat = os.fstat(self._fd)
+        if not os.path.isfile(self._fd):
+            os.close(self._fd)
+            raise Permanent("source.not_a_file", f"{str(path)!r} is not a regular file", path=str(path))
+        self._identity = (stat.st_size, stat.st_mtime_ns)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size when the file was opened."""
+        return self._identity[0]
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` with as few system calls as the kernel allows."""
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._fd, [buffer[done:]], offset + done)
+            if count == 0:
+                break
+            done += count
+        return done
+
+    def check_unchanged(self) -> None:
+        """Raise Integrity `source.changed` when size or modification time moved since the file was opened."""
+        stat = os.fstat(self._fd)
+        if (stat.st_size, stat.st_mtime_ns) != self._identity or stat.st_nlink == 0:
+            raise Integrity("source.changed", f"{str(self.path)!r} changed while it was read",
+                            hint="run it again when nothing writes to the file", path=str(self.path))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+    def __enter__(self) -> "FileReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BytesReader:
+    """Bytes in memory as a `RangedReader`."""
+
+    def __init__(self, content: bytes | bytearray | memoryview) -> None:
+        self._view = memoryview(content).cast("B")
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes there are."""
+        return len(self._view)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Copy from the bytes."""
+        part = self._view[offset:offset + len(buffer)]
+        buffer[:len(part)] = part
+        return len(part)
+
+
+def read_exactly(reader: RangedReader, offset: int, buffer: memoryview) -> None:
+    """Fill the whole buffer, or raise Integrity `source.short`: the source ended early."""
+    count = reader.read_into(offset, buffer)
+    if count != len(buffer):
+        raise Integrity("source.short", "the source ended before its stated size",
+                        hint="it was cut while it was read; run it again when nothing writes to it",
+                        offset=offset, expected=len(buffer), actual=count)
+
+
+def read_range(reader: RangedReader, offset: int, length: int) -> bytearray:
+    """Up to `length` bytes from `offset`, fewer only at the end. `length` is the caller's own bound."""
+    content = bytearray(max(0, min(length, reader.size_bytes - offset)))
+    count = reader.read_into(offset, memoryview(content))
+    del content[count:]
+    return content

@@ -1,0 +1,1 @@
+"""One module an event: parse it, call one step, answer. The handlers come with the cloud adapters."""

@@ -1,0 +1,1 @@
+"""The road: model, ports, steps, conversions, adapters and the command line."""

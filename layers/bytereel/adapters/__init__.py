@@ -1,0 +1,1 @@
+"""What stands behind the ports. Vendor errors are translated here and nowhere else."""

@@ -1,0 +1,13 @@
+"""The error families of the codec, under the name the road uses, and the road's own members."""
+
+from bytereel_codec.errors import BytereelError, Integrity, Permanent, Temporary
+
+__all__ = ["BytereelError", "Integrity", "LeaseLost", "Permanent", "Temporary", "TransitionRefused"]
+
+
+class LeaseLost(Temporary):
+    """The attempt no longer holds its lease: somebody else may, so drop what was done."""
+
+
+class TransitionRefused(Temporary):
+    """The row was not in a state that the transition starts from: read it again and decide anew."""

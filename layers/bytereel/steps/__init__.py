@@ -1,0 +1,1 @@
+"""The three steps and the sweep. A step is given ports and calls one conversion; no step calls another."""
