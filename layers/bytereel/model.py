@@ -56,7 +56,7 @@ SEGMENT_TRANSITIONS: Mapping[str, tuple[frozenset[SegmentState], SegmentState]] 
     "lease": (frozenset({SegmentState.WAITING, SegmentState.LEASED}), SegmentState.LEASED),
     "release": (frozenset({SegmentState.LEASED}), SegmentState.WAITING),
     "finish": (frozenset({SegmentState.LEASED}), SegmentState.DONE),
-    "fail": (frozenset({SegmentState.LEASED}), SegmentState.FAILED),
+    "fail": (frozenset({SegmentState.LEASED, SegmentState.DONE}), SegmentState.FAILED),
     "retry": (frozenset({SegmentState.FAILED, SegmentState.LEASED}), SegmentState.WAITING),
 }
 

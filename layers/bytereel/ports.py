@@ -1,7 +1,8 @@
 """What the steps ask of the world: objects, job state, a queue, a clock.
 
-Each docstring states atomicity, idempotency and which errors mean "again"; `tests/contracts` holds every adapter to
-them. A `Temporary` from any method means that the call may have happened or not, and may be made again.
+Each docstring states atomicity, idempotency and which errors mean "again"; `tests/contracts` holds every
+adapter to them. A `Temporary` from any method means that the call may have happened or not, and may be made
+again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,31 +18,34 @@ class ObjectStore(Protocol):
     """Whole objects in named buckets, readable by range. An object appears complete or not at all."""
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
-        """What is stored under the key now, or None. With `ref.version`, None also when the bytes were replaced."""
+        """What is stored under the key now, or None; with `ref.version`, None also when it was replaced."""
 
     def read_into(self, ref: ObjectRef, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; return the bytes read, fewer only at the end of the object.
 
-        Raises: Permanent `object.missing` when there is no such object, `object.changed` when `ref.version` is
-        named and is not what the store holds now (checked at every call).
+        Raises: Permanent `object.missing` when there is no such object, `object.changed` when `ref.version`
+        is named and is not what the store holds now (checked at every call).
         """
 
     def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
         """Store the chunks as one object, durable on return; replaces whole, never mixes.
 
-        Chunks are consumed one by one; nothing is visible before the last is durable, and nothing is left behind
-        when the iterator raises. Raises: Permanent `object.exists` with `if_absent` and a present key (one winner
-        under a race); Temporary `store.full` when space ran out.
+        Chunks are consumed one by one; nothing is visible before the last is durable, and nothing is left
+        behind when the iterator raises. Raises: Permanent `object.exists` with `if_absent` and a present key
+        (one winner under a race), `object.bad_key` for a key the store cannot hold; Temporary `store.full`
+        when space ran out.
         """
 
     def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence["Part"], tail: Buffer) -> ObjectInfo:
         """Store head, then the parts' objects, then tail as one object, durable on return; replaces whole.
 
-        A store that can copy inside itself moves no part through the caller. Raises: Integrity `object.damaged`
-        when a part's size or CRC32C is not the one expected, Permanent `object.missing` when a part is absent.
+        A store that can copy inside itself moves no part through the caller. Raises: Integrity
+        `object.damaged` when a part's size or CRC32C is not the one expected, Permanent `object.missing` when
+        a part is absent.
         """
 
-    def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> list[ObjectInfo]:
+    def list(self, bucket: str, prefix: str = "", *, after: str = "",
+             limit: int = 1000) -> Sequence[ObjectInfo]:
         """Up to `limit` objects whose key starts with `prefix`, in key order, keys after `after` alone."""
 
     def delete(self, ref: ObjectRef) -> None:
@@ -74,31 +78,34 @@ class JobTable(Protocol):
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
-    def list(self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100) -> list[Job]:
-        """Jobs, newest created first, of one state or all; `after` is the (created_at, id) of the last one seen."""
+    def list(self, state: JobState | None = None, *, after: tuple[float, str] | None = None,
+             limit: int = 100) -> Sequence[Job]:
+        """Jobs, newest created first, of one state or all; `after` is the (created_at, id) last seen."""
 
     def count(self) -> Mapping[JobState, int]:
         """How many jobs stand in each state (states with none may be absent)."""
 
     def plan(self, job_id: str, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:
-        """Transition `plan`: store plan and segments (all waiting) in one write; `stage` becomes the lowest stage.
+        """Transition `plan`: store plan and segments (all waiting) in one write; `stage` becomes the lowest.
 
-        With no segments at all the job is planned with nothing remaining. Raises: TransitionRefused.
+        Segments of an earlier plan are replaced. With no segments at all the job is planned with nothing
+        remaining. Raises: TransitionRefused.
         """
 
     def advance(self, job_id: str, transition: str, now: float, *, reason: str | None = None,
                 result: Mapping[str, Any] | None = None) -> Job:
-        """Apply one row of JOB_TRANSITIONS; idempotent for a job already in the row's end state only where the row says so.
+        """Apply one row of JOB_TRANSITIONS; None keeps the reason and result, but a retry forgets the reason.
 
         Raises: TransitionRefused when the job is absent or its state is not one that the row starts from.
         `retry_planned` also sets every failed or leased segment back to waiting, and recomputes
-        `stage` and `stage_remaining` from the segments that are not done.
+        `stage`, `stage_remaining` and `segments_done` from the segments that are not done.
         """
 
     def enter_stage(self, job_id: str, stage: int, now: float) -> bool:
-        """Move a running job on to `stage` when nothing of its present stage remains; recompute `stage_remaining`.
+        """Move a running job on to `stage` when nothing of its present stage remains.
 
-        Idempotent: True when the job is (already) in that stage; False when its present stage is not over.
+        Recomputes `stage_remaining`. Idempotent: True when the job is (already) in that stage; False, and no
+        change, when its present stage is not over or is a later one, or the job is not running.
         """
 
     def segment(self, job_id: str, index: int) -> Segment | None:
@@ -108,25 +115,33 @@ class JobTable(Protocol):
         """Up to `limit` segments in index order, of indexes after `after`."""
 
     def lease_segment(self, job_id: str, index: int, owner: str, now: float, until: float) -> Segment | None:
-        """Transition `lease`: attempt + 1, owner, lease end; also transition `start` of the job, in the same write.
+        """Transition `lease`: attempt + 1, owner, lease end; and `start` of the job, in the same write.
 
-        None, and no change, when the segment is done or failed, its lease is held and `now < lease_until`, or the job
-        is not planned or encoding.
+        None, and no change, when the segment is done or failed, its lease is held and `now < lease_until`, it
+        is not of the job's present stage, or the job is not planned or encoding.
         """
 
-    def extend_segment(self, segment: Segment, until: float) -> bool:
-        """Move the lease's end; False when `segment.attempt` is no longer the newest or the segment is not leased,
-        or its job is no longer encoding."""
+    def extend_segment(self, segment: Segment, now: float, until: float) -> bool:
+        """Move the lease's end, and count the job as updated `now`: a long segment is not a stalled one.
 
-    def finish_segment(self, segment: Segment, fragment_key: str, fragment_bytes: int, result: Mapping[str, Any],
-                       now: float) -> StageProgress:
+        False, and no change, when `segment.attempt` is no longer the newest, the segment is not leased, or
+        its job is not encoding.
+        """
+
+    def finish_segment(self, segment: Segment, fragment_key: str, fragment_bytes: int,
+                       result: Mapping[str, Any], now: float) -> StageProgress:
         """Transition `finish` and "one fewer remaining", one transaction.
 
-        Raises: LeaseLost when the attempt is not the newest, the segment is not leased, or the job is not encoding.
+        Raises: LeaseLost when the attempt is not the newest, the segment is not leased, or the job is not
+        encoding. A lease that ran out but that nobody else took still counts.
         """
 
     def release_segment(self, segment: Segment, *, failed: bool = False) -> None:
-        """Transition `release` (or `fail`); no change and no error when the attempt is not the newest."""
+        """Transition `release` (or `fail`); no change and no error when the attempt is not the newest.
+
+        `fail` also takes back a done segment whose fragment was lost or damaged: one fewer done, and one more
+        remaining when the job is in that segment's stage.
+        """
 
     def release_owner(self, owner: str) -> int:
         """Set every segment leased by a process known to be dead back to waiting; return how many."""
@@ -135,17 +150,23 @@ class JobTable(Protocol):
         """Running jobs not updated since `before`, oldest first: for the sweep to resume."""
 
     def delete(self, job_id: str) -> None:
-        """Remove an ended job and its segments; no error when absent."""
+        """Remove an ended job and its segments; no error when absent.
+
+        Raises: TransitionRefused while the job runs.
+        """
 
 
 class Queue(Protocol):
-    """Named queues of small JSON messages: at least once, in about the order sent, each held under a lease."""
+    """Named queues of small JSON messages: at least once, in about the order sent, each held under a lease.
+
+    A lease is lost once the message was given back or to somebody else; one that merely ran out is not.
+    """
 
     def send(self, queue: str, bodies: Sequence[Mapping[str, Any]], *, delay_seconds: float = 0.0) -> None:
         """Make all the bodies durable, in one write."""
 
     def lease(self, queues: Sequence[str], owner: str, lease_seconds: float) -> Message | None:
-        """The oldest message that is free, of the first of `queues` that has one; None when all are empty."""
+        """The message that has been free the longest, of the first of `queues` that has one; or None."""
 
     def extend(self, message: Message, lease_seconds: float) -> bool:
         """Hold the message for `lease_seconds` from now; False when the lease was lost."""
@@ -157,7 +178,7 @@ class Queue(Protocol):
         """Give the message back, to be had again after the delay; no effect when the lease was lost."""
 
     def bury(self, message: Message, reason: str) -> None:
-        """Move the message to the dead letters of its queue, with the reason."""
+        """Move the message to its queue's dead letters, with the reason; no effect when its lease is lost."""
 
     def dead(self, *, limit: int = 100) -> Sequence[tuple[Message, str]]:
         """Dead letters with their reasons, oldest first."""

@@ -1,0 +1,278 @@
+"""`encode_file`: any file, folder or stream to one reel, on one machine.
+
+Threads take segments from a feed and write them in order; the kernels and the hashing release the GIL, so threads
+scale. Parity is computed from the data frames as they stand in the written reel. Memory: per worker about four
+pictures and, with more than one worker or a stream, one segment (26 MiB).
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from bytereel_codec.assembly import ChunkSizes, HeadWriter, tail_picture
+from bytereel_codec.envelope import Envelope, Secret
+from bytereel_codec.errors import Permanent
+from bytereel_codec.folder import folder_stream
+from bytereel_codec.geometry import Geometry, Layout, layout_for
+from bytereel_codec.leader import Leader, cut_name, tree_digest
+from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
+from bytereel_codec.profiles import profile_named
+from bytereel_codec.ranged import FileReader
+from bytereel_codec.reel import Reel, ReelReader, frames_of_reel
+from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.sink import OrderedSink, StreamTarget, TargetFile
+from bytereel_codec.sources import Feed, FileFeed, SourceSegment, StreamFeed, read_fully
+from bytereel_codec.version import SOFTWARE
+
+T = TypeVar("T")
+Progress = Callable[[int, int | None], None]
+WORKERS_MAX = 256
+_SMALL_STREAM_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """How to encode. `geometry` None: chosen by size. `workers`: threads. `progress(done, total)`: source bytes."""
+
+    profile: str = "archive"
+    parity_percent: float = 0.0
+    secret: Secret | None = None
+    workers: int = 1
+    compress: bool = True
+    geometry: Geometry | None = None
+    name: str | None = None
+    replace: bool = True
+    progress: Progress = field(default=lambda done, total: None)
+    random: Callable[[int], bytes] = os.urandom
+    created: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeSummary:
+    """What came out: sizes in bytes, the tree digest (hex), and the layout."""
+
+    reel_id: str
+    source_bytes: int
+    reel_bytes: int
+    digest: str
+    sha256: str | None
+    segments: int
+    parity_segments: int
+    pictures: int
+    geometry: str
+    sealed: bool
+
+    @property
+    def expansion(self) -> float:
+        """Bytes of the reel for each byte of the source; infinite for an empty source."""
+        return self.reel_bytes / self.source_bytes if self.source_bytes else float("inf")
+
+
+def encode_file(source: Path | str, target: Path | str, options: EncodeOptions | None = None) -> EncodeSummary:
+    """Turn a file, a folder (as a tar stream) or standard input (`-`) into a reel at `target` (`-`: standard output).
+
+    The target appears when it is complete; an error leaves nothing behind. Raises: Permanent for what cannot be read
+    or written; Integrity `source.changed` when the source changed under the encoder; Temporary `target.full`.
+    """
+    options = options or EncodeOptions()
+    profile_named(options.profile)
+    with ExitStack() as stack:
+        opened = stack.enter_context(_open_source(str(source), options))
+        return _Encoding(opened, options).run(str(target))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An opened source: its leader-to-be, its size where known, and the feed for a layout."""
+
+    leader: Leader
+    size: int | None
+    feed: Callable[[Layout], Feed]
+    check: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def _open_source(source: str, options: EncodeOptions) -> Iterator[_Source]:
+    created = options.created if options.created is not None else datetime.now(UTC).isoformat(timespec="seconds")
+    leader = Leader(options.name or "", profile=options.profile, parity_percent=options.parity_percent, created=created,
+                    software=SOFTWARE)
+    name = cut_name(options.name or os.path.basename(os.path.abspath(source)))  # noqa: PTH119
+    if source == "-":
+        yield _stream_source(replace(leader, name=cut_name(options.name or "stdin")), sys.stdin.buffer)
+    elif Path(source).is_dir():
+        with folder_stream(Path(source)) as stream:
+            opened = _stream_source(replace(leader, name=name, kind="folder"), stream.stream)
+            yield replace(opened, check=stream.check)
+    else:
+        with FileReader(source) as reader:
+            yield _Source(replace(leader, name=name), reader.size_bytes, lambda layout: FileFeed(reader, layout),
+                          reader.check_unchanged)
+
+
+def _stream_source(leader: Leader, stream: BinaryIO) -> _Source:
+    """A stream that ends within the first 8 MiB has a known size, and so a geometry that suits it."""
+    start = bytearray(_SMALL_STREAM_BYTES)
+    count = read_fully(stream, memoryview(start))
+    size = count if count < len(start) else None
+    return _Source(leader, size, lambda layout: StreamFeed(stream, layout.segment_span_bytes, bytes(start[:count])))
+
+
+class _Encoding:
+    """One run of `encode_file`."""
+
+    def __init__(self, source: _Source, options: EncodeOptions) -> None:
+        self._source = source
+        self._options = options
+        self._layout = layout_for(source.size, geometry=options.geometry, parity=options.parity_percent > 0)
+        shape = parity_shape(self._layout.segments, options.parity_percent)
+        secret = options.secret
+        self._parameters = ReelParameters(
+            options.random(16), self._layout.geometry, self._layout.frames_per_segment, self._layout.segments,
+            shape.groups, shape.columns, options.compress, secret is not None, secret.scrypt_log2_n if secret else 0)
+        self._key = secret.reel_key(self._parameters.reel_id, self._parameters.scrypt_log2_n) if secret else None
+        self._facts: dict[int, SegmentFacts] = {}
+        self._done = 0
+        self._workers = max(1, min(options.workers, WORKERS_MAX))
+
+    def run(self, target: str) -> EncodeSummary:
+        if target != "-":
+            with TargetFile(Path(target), replace=self._options.replace) as file:
+                size, summary = self._write(file)
+                file.commit(size)
+                return replace(summary, reel_bytes=size)
+        if self._options.parity_percent > 0:
+            return self._spooled()
+        size, summary = self._write(StreamTarget(sys.stdout.fileno()))
+        return replace(summary, reel_bytes=size)
+
+    def _spooled(self) -> EncodeSummary:
+        """Parity is read back from the reel: write it to a temporary file, then copy that to standard output."""
+        with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
+            with TargetFile(Path(folder) / "reel.mp4") as file:
+                size, summary = self._write(file)
+                file.commit(size)
+            out = StreamTarget(sys.stdout.fileno())
+            with (Path(folder) / "reel.mp4").open("rb") as reel:
+                offset = 0
+                while part := reel.read(1 << 20):
+                    out.write_at(offset, part)
+                    offset += len(part)
+        return replace(summary, reel_bytes=size)
+
+    def _write(self, target: TargetFile | StreamTarget) -> tuple[int, EncodeSummary]:
+        shape = ParityShape(self._parameters.groups, self._parameters.columns)
+        parity_pictures = sum(self._layout.frames_in(shape.place(p)[0]) for p in range(shape.segments))
+        head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_pictures)
+        target.write_at(0, head.write(self._source.leader))
+        sink = OrderedSink(target, head.size)
+        feed = self._source.feed(self._layout)
+        self._in_threads(sink, lambda: self._encode_segments(feed, sink))
+        self._source.check()
+        layout = self._parameters.layout(feed.source_bytes())
+        parity = self._write_parity(target, sink, layout) if isinstance(target, TargetFile) else []
+        return self._finish(target, sink, head, layout, parity)
+
+    def _finish(self, target: TargetFile | StreamTarget, sink: OrderedSink, head: HeadWriter, layout: Layout,
+                parity: list[ChunkSizes]) -> tuple[int, EncodeSummary]:
+        facts = [self._facts[index] for index in range(layout.segments)]
+        assert layout.source_bytes is not None
+        leader = replace(
+            self._source.leader, size_bytes=layout.source_bytes, segments=layout.segments, parity_segments=len(parity),
+            digest=tree_digest(fact.digest for fact in facts), sha256=facts[0].digest.hex() if len(facts) == 1 else None)
+        picture = tail_picture(layout, parity)
+        tail = head.tail(leader, picture)
+        sink.write(tail)
+        if isinstance(target, TargetFile):
+            target.write_at(0, head.write(leader, [fact.chunk_bytes for fact in facts], parity, len(tail)))
+        return sink.offset, EncodeSummary(
+            self._parameters.reel_id.hex(), layout.source_bytes, 0, leader.digest or "", leader.sha256, layout.segments,
+            len(parity), picture + 1, layout.geometry.name, self._parameters.sealed)
+
+    def _envelope(self) -> Envelope:
+        return Envelope(self._key, self._options.random)
+
+    def _in_threads(self, sink: OrderedSink, work: Callable[[], None]) -> None:
+        if self._workers == 1:
+            work()
+            return
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException:
+                sink.abort()
+                raise
+        with ThreadPoolExecutor(self._workers) as pool:
+            futures = [pool.submit(guarded) for _ in range(self._workers)]
+            wait(futures)
+        for future in futures:
+            future.result()
+
+    def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:
+        writer = SegmentWriter(self._parameters, self._envelope())
+        incoming, kept = bytearray(), bytearray()
+        while (segment := feed.next(incoming)) is not None:
+            facts = self._encode_one(writer, segment, sink, kept)
+            if facts is None:
+                return
+            self._facts[segment.index] = facts
+            self._advance(segment.end - segment.start)
+            sink.pass_on()
+
+    def _encode_one(self, writer: SegmentWriter, segment: SourceSegment, sink: OrderedSink,
+                    kept: bytearray) -> SegmentFacts | None:
+        chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
+        return _pour(chunks, segment.index, sink, kept)
+
+    def _advance(self, count: int) -> None:
+        self._done += count
+        self._options.progress(self._done, self._source.size)
+
+    def _write_parity(self, target: TargetFile, sink: OrderedSink, layout: Layout) -> list[ChunkSizes]:
+        shape = parity_shape(layout.segments, self._options.parity_percent)
+        if not shape.segments:
+            return []
+        parameters = replace(self._parameters, segments=layout.segments, groups=shape.groups, columns=shape.columns)
+        sizes: dict[int, ChunkSizes] = {}
+        numbers = iter(range(shape.segments))
+        with FileReader(target.partial) as reader:
+            reel = Reel(reader, frames_of_reel(reader, parameters.reel_id))
+            sink.start_again()
+            def work() -> None:
+                frames, kept = ReelReader(reel), bytearray()
+                for number in numbers:
+                    chunks = write_parity_segment(parameters, layout, number, frames.frame)
+                    poured = _pour(chunks, number, sink, kept)
+                    if poured is None:
+                        return
+                    sizes[number] = poured
+                    sink.pass_on()
+            self._in_threads(sink, work)
+        return [sizes[number] for number in range(shape.segments)]
+
+
+def _pour(chunks: Generator[memoryview, None, T], index: int, sink: OrderedSink, kept: bytearray) -> T | None:
+    """Write a segment's chunks in its turn, keeping them until then; its facts, or None when another thread failed."""
+    held = 0
+    while True:
+        try:
+            chunk = next(chunks)
+        except StopIteration as stop:
+            if not sink.wait(index):
+                return None
+            sink.write(memoryview(kept)[:held])
+            facts: T = stop.value
+            return facts
+        if sink.is_turn(index):
+            sink.write(memoryview(kept)[:held])
+            sink.write(chunk)
+            held = 0
+        else:
+            kept[held:held + len(chunk)] = chunk
+            held += len(chunk)

@@ -1,0 +1,193 @@
+"""A folder as one stream of bytes (tar, POSIX pax) and a folder from such a stream, safely.
+
+On the way out nothing in the stream is trusted: every name stays below the target, files are only ever created anew,
+and symbolic links are made last, so that no file is written through one. Devices, sockets and pipes are left out.
+"""
+
+import os
+import stat
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from bytereel_codec.errors import BytereelError, Integrity, Permanent
+from bytereel_codec.sink import write_error
+
+MEMBERS_MAX = 10_000_000
+SYMLINKS_MAX = 1_000_000
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class FolderStream:
+    """The reading end of a folder's tar stream. `check` raises what went wrong while it was made."""
+
+    stream: BinaryIO
+    errors: list[BytereelError] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise the error that ended the stream early, if one did."""
+        if self.errors:
+            raise self.errors[0]
+
+
+@contextmanager
+def folder_stream(folder: Path) -> Iterator[FolderStream]:
+    """The folder's tar stream, members in sorted order, made by a thread while it is read."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as stream:
+        made = FolderStream(stream)  # type: ignore[arg-type]
+        thread = threading.Thread(target=_write_tar, args=(folder, writing, made.errors), daemon=True)
+        thread.start()
+        try:
+            yield made
+        finally:
+            stream.close()
+            thread.join()
+
+
+def _write_tar(folder: Path, descriptor: int, errors: list[BytereelError]) -> None:
+    try:
+        with os.fdopen(descriptor, "wb", buffering=_COPY_BYTES) as pipe, \
+                tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_COPY_BYTES) as tar:
+            for path in _members(folder):
+                _add_member(tar, folder, path)
+    except BrokenPipeError:
+        return  # the reader gave up, and knows why
+    except (OSError, tarfile.TarError) as error:
+        errors.append(Permanent("source.unreadable", f"a file of {str(folder)!r} cannot be read: {error}",
+                                hint="check the permissions below the folder, and that nothing changes it meanwhile"))
+
+
+def _members(folder: Path) -> Iterator[Path]:
+    def failed(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, onerror=failed):
+        folders.sort()
+        linked = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted([*files, *linked]):
+            yield Path(parent) / name
+        for name in folders:
+            if name not in linked:
+                yield Path(parent) / name
+
+
+def _add_member(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+        tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
+
+
+class FolderExtractor:
+    """Takes a tar stream through `write_at` and lays its members out below `root`, which must not exist.
+
+    Raises (from `finish`): Integrity `folder.unsafe` for a member that would leave the root, `folder.damaged`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._offset = 0
+        self._error: BytereelError | None = None
+        reading, self._writing = os.pipe()
+        self._thread = threading.Thread(target=self._extract, args=(reading,), daemon=True)
+        self._thread.start()
+
+    def write_at(self, offset: int, content: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the stream."""
+        assert offset == self._offset
+        self._offset += len(content)
+        view = memoryview(content)
+        try:
+            while view:
+                view = view[os.write(self._writing, view):]
+        except BrokenPipeError:
+            self.finish()
+
+    def finish(self) -> None:
+        """End the stream and wait for the last member."""
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _extract(self, descriptor: int) -> None:
+        try:
+            with os.fdopen(descriptor, "rb", buffering=_COPY_BYTES) as pipe:
+                self._root.mkdir()
+                with tarfile.open(fileobj=pipe, mode="r|") as tar:
+                    _lay_out(tar, self._root)
+                while pipe.read(_COPY_BYTES):
+                    continue
+        except tarfile.TarError as error:
+            self._error = Integrity("folder.damaged", f"the folder in the reel cannot be read: {error}")
+        except OSError as error:
+            self._error = write_error(error, self._root)
+        except BytereelError as error:
+            self._error = error
+
+
+def _lay_out(tar: tarfile.TarFile, root: Path) -> None:
+    symlinks: list[tarfile.TarInfo] = []
+    folders: list[tuple[Path, tarfile.TarInfo]] = []
+    for count, member in enumerate(tar):
+        if count >= MEMBERS_MAX or len(symlinks) >= SYMLINKS_MAX:
+            raise Integrity("folder.unsafe", "the folder in the reel has too many members", expected=MEMBERS_MAX)
+        path = root / _inside(member.name)
+        if member.issym():
+            symlinks.append(member)
+        elif member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            folders.append((path, member))
+        elif member.isreg() or member.islnk():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_file(tar, member, path, root)
+    for member in symlinks:
+        path = root / _inside(member.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_link(member)
+        path.symlink_to(member.linkname)
+    for path, member in reversed(folders):
+        _set_attributes(path, member, extra=0o700)
+
+
+def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path) -> None:
+    if member.islnk():
+        os.link(root / _inside(member.linkname), path, follow_symlinks=False)
+        return
+    content = tar.extractfile(member)
+    assert content is not None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while part := content.read(_COPY_BYTES):
+            file.write(part)
+    _set_attributes(path, member, extra=0o400)
+
+
+def _set_attributes(path: Path, member: tarfile.TarInfo, *, extra: int) -> None:
+    path.chmod(member.mode & 0o755 | extra)
+    os.utime(path, (member.mtime, member.mtime))
+
+
+def _inside(name: str) -> str:
+    """The member's name if it can only lie below the root."""
+    parts = name.split("/")
+    if name.startswith("/") or "\x00" in name or ".." in parts:
+        raise Integrity("folder.unsafe", f"the folder in the reel names a path outside of it: {name!r}", name=name)
+    return name
+
+
+def _check_link(member: tarfile.TarInfo) -> None:
+    """A link may point only below the root: relative, `..` at its start alone and no more of them than it is deep."""
+    target = member.linkname
+    ups = len(target.split("/")) - len([part for part in target.split("/") if part != ".."])
+    depth = len(os.path.normpath(member.name).split("/")) - 1
+    if target.startswith("/") or "\x00" in target or os.path.normpath(target) != target.rstrip("/") or ups > depth:
+        raise Integrity("folder.unsafe", f"the folder in the reel has a link out of it: {member.name!r} -> {target!r}",
+                        name=member.name)

@@ -1,0 +1,109 @@
+"""The leader: the reel's description as JSON, in a picture at either end.
+
+What it says is shown and checked, never trusted: the data frames' headers alone decide how a reel is read.
+Source: FORMAT.md section 10.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bytereel_codec.errors import Integrity
+
+LEADER_BYTES_MAX = 16 << 10
+NAME_BYTES_MAX = 1024
+KINDS = ("file", "folder")
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """What a leader says. `size_bytes` and `digest` are None in the front leader of a stream that was still running.
+
+    `digest` is the tree digest of the whole (hex): SHA-256 of the segments' SHA-256 in order. `sha256` is the plain
+    SHA-256 of the whole, where the encoder took it. `kind` is `file`, or `folder` for a tar stream.
+    """
+
+    name: str
+    kind: str = "file"
+    profile: str = "archive"
+    size_bytes: int | None = None
+    segments: int | None = None
+    digest: str | None = None
+    sha256: str | None = None
+    parity_percent: float = 0.0
+    parity_segments: int = 0
+    created: str = ""
+    software: str = ""
+
+    def to_bytes(self, size: int = 0) -> bytes:
+        """The JSON, padded with spaces to at least `size` bytes."""
+        text = json.dumps({key: value for key, value in asdict(self).items() if value is not None},
+                          separators=(",", ":"))
+        return text.encode("ascii").ljust(size)
+
+    @classmethod
+    def from_bytes(cls, content: bytes | bytearray | memoryview) -> "Leader":
+        """Parse strictly; unknown names are passed over. Raises: Integrity `reel.bad_leader`."""
+        try:
+            values = json.loads(bytes(content))
+        except (ValueError, RecursionError) as error:
+            raise _bad_leader("it is no JSON") from error
+        if not isinstance(values, dict) or len(content) > LEADER_BYTES_MAX:
+            raise _bad_leader("it is no object")
+        return _checked(values)
+
+
+def _checked(values: Mapping[str, Any]) -> Leader:
+    kept = {}
+    for name, kinds in _FIELDS.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise _bad_leader(f"{name} is of the wrong type")
+        if isinstance(value, int | float) and not 0 <= value < 2**63:
+            raise _bad_leader(f"{name} is out of bounds")
+        kept[name] = value
+    if "name" not in kept or kept.get("kind", "file") not in KINDS:
+        raise _bad_leader("it has no name, or a kind that is not known")
+    try:
+        kept["name"].encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise _bad_leader("its name is no text") from error
+    return Leader(**kept)
+
+
+_FIELDS: Mapping[str, Any] = {
+    "name": str, "kind": str, "profile": str, "size_bytes": int, "segments": int, "digest": str, "sha256": str,
+    "parity_percent": int | float, "parity_segments": int, "created": str, "software": str,
+}
+
+
+def _bad_leader(why: str) -> Integrity:
+    return Integrity("reel.bad_leader", f"the reel's leader cannot be read: {why}", hint="decode with --salvage passes it over")
+
+
+def tree_digest(segment_digests: Iterable[bytes]) -> str:
+    """SHA-256 (hex) of the segments' SHA-256 digests in order; for one segment or none it is defined the same way."""
+    whole = hashlib.sha256()
+    for digest in segment_digests:
+        whole.update(digest)
+    return whole.hexdigest()
+
+
+def cut_name(name: str) -> str:
+    """The name as a leader keeps it: at most `NAME_BYTES_MAX` bytes of its last component."""
+    last = name.replace("\x00", "").rsplit("/", 1)[-1]
+    return last.encode("utf-8", "surrogateescape")[:NAME_BYTES_MAX].decode("utf-8", "surrogateescape") or "unnamed"
+
+
+def safe_name(name: str, fallback: str = "restored") -> str:
+    """A file name that stays in its folder: no separator, no NUL, not `.` or `..`, 255 bytes at most.
+
+    The name inside a reel is somebody else's word. Source: POSIX 3.170 (filename), NAME_MAX on Linux.
+    """
+    last = name.replace("\x00", "").replace("\\", "/").rsplit("/", 1)[-1]
+    last = last.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
+    return fallback if last.strip() in ("", ".", "..") else last

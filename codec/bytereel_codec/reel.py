@@ -1,0 +1,249 @@
+"""A reel that is there: its frames found, opened, and recovered where they are lost.
+
+`Reel` is shared by threads; each thread reads through a `ReelReader` of its own. Where frames lie is told by the
+segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every byte.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bytereel_codec.envelope import Buffer, Envelope, Secret
+from bytereel_codec.errors import BytereelError, Integrity, Permanent
+from bytereel_codec.header import Flag, FrameHeader, Kind
+from bytereel_codec.leader import Leader
+from bytereel_codec.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES
+from bytereel_codec.parity import ParityShape, recover_stripe
+from bytereel_codec.picture import Frame, PictureReader
+from bytereel_codec.ranged import RangedReader
+from bytereel_codec.scan import FrameKey, ReelFrames, index_reels
+from bytereel_codec.segment import DIGEST_BYTES
+
+_ESCAPES_ALLOWED = 64
+
+
+def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorough: bool = False) -> ReelFrames:
+    """The frames of the one reel in the file, or of the one named (`reel_id` may be its first bytes).
+
+    Raises: Permanent `reel.none`, `reel.several`, `reel.not_here`, and those of `index_reels`.
+    """
+    reels = index_reels(reader, thorough=thorough)
+    if not reels and not thorough:
+        reels = index_reels(reader, thorough=True)
+    if not reels:
+        raise Permanent("reel.none", "the file is no reel: it holds no bytereel frame",
+                        hint="was it re-encoded? a reel of profile archive must keep its pictures as they are")
+    ids = [found for found in reels if found.startswith(reel_id or b"")]
+    if not ids:
+        raise Permanent("reel.not_here", "the file does not hold the reel that was asked for",
+                        hint="it holds " + ", ".join(found.hex() for found in reels))
+    if len(ids) > 1:
+        raise Permanent("reel.several", f"the file holds {len(ids)} reels",
+                        hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids))
+    return reels[ids[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One data frame opened: its source bytes, at `offset` of the source; the segment's digest in its last frame."""
+
+    offset: int
+    content: memoryview
+    digest: bytes | None
+    recovered: bool
+
+
+class Reel:
+    """One reel in a ranged reader. Opening derives the key (scrypt: tens of MiB for a moment)."""
+
+    def __init__(self, reader: RangedReader, frames: ReelFrames, secret: Secret | None = None, *,
+                 locate: Callable[[FrameKey], int | None] | None = None) -> None:
+        """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty."""
+        self.reader = reader
+        self.frames = frames
+        self.reel_id = frames.first.reel_id
+        self.span_bytes = frames.first.span_bytes
+        self.frames_per_segment = frames.first.frames_per_segment
+        self.sealed = bool(frames.first.flags & Flag.SEALED)
+        self._key = secret.reel_key(self.reel_id, frames.first.scrypt_log2_n) if secret and self.sealed else None
+        self._lock = threading.Lock()
+        self._locate = locate
+        self._thorough = False
+        self._stripe: tuple[tuple[int, int], dict[int, tuple[FrameHeader, memoryview]]] | None = None
+        self.recovered: set[tuple[int, int]] = set()
+
+    @property
+    def shape(self) -> ParityShape:
+        """The parity that the reel has."""
+        return ParityShape(self.frames.groups, self.frames.columns)
+
+    @property
+    def segments(self) -> int:
+        """Data segments."""
+        return self.frames.data_segments()
+
+    def envelope(self) -> Envelope:
+        """A new envelope under the reel's key."""
+        return Envelope(self._key)
+
+    def offset_of(self, segment: int, frame: int) -> int:
+        """Where in the source a data frame's bytes begin."""
+        return (segment * self.frames_per_segment + frame) * self.span_bytes
+
+    def places(self, key: FrameKey) -> tuple[int, ...]:
+        """Where the frame's first sample lies; empty when it was not found."""
+        known = self.frames.places.get(key)
+        if known is not None or self._locate is None:
+            return known or ()
+        place = self._locate(key)
+        if place is not None:
+            return (place,)
+        with self._lock:
+            if self._locate is not None:
+                self._locate = None
+                self.frames = frames_of_reel(self.reader, self.reel_id)
+        return self.frames.places.get(key, ())
+
+    def is_complete(self) -> bool:
+        """Whether every data frame was seen (not yet that each is intact)."""
+        return all((Kind.DATA, segment, frame) in self.frames.places
+                   for segment in range(self.segments) for frame in range(self.frames.frames_in(segment)))
+
+    def look_thoroughly(self) -> bool:
+        """Look at every byte of the file for frames once; True when that had not been done before."""
+        with self._lock:
+            if self._thorough:
+                return False
+            self._thorough = True
+            self._locate = None
+            self.frames = frames_of_reel(self.reader, self.reel_id, thorough=True)
+            return True
+
+    def stripe(self, segment: int, frame: int, reader: "ReelReader") -> dict[int, tuple[FrameHeader, memoryview]]:
+        """What parity brings back of the stripe that a frame lies in; the last stripe is kept."""
+        if not self.shape.columns:
+            return {}
+        group = segment % self.shape.groups
+        with self._lock:
+            if self._stripe is None or self._stripe[0] != (group, frame):
+                found = recover_stripe(self.shape, self.segments, group, frame, reader.frame,
+                                       lambda s, f: f < self.frames.frames_in(s))
+                self._stripe = ((group, frame), found)
+            return self._stripe[1]
+
+
+class ReelReader:
+    """Reads a reel's frames with buffers of its own. One thread at a time."""
+
+    def __init__(self, reel: Reel) -> None:
+        self._reel = reel
+        self._pictures = PictureReader()
+        self._coded = np.empty(0, np.uint8)
+        self._envelope = reel.envelope()
+
+    def frame(self, kind: Kind, segment: int, frame: int) -> Frame | None:
+        """That frame with an intact payload from any of its places, or None."""
+        for place in self._reel.places((kind, segment, frame)):
+            found = self.frame_at(place)
+            if found is not None and found.payload is not None and found.header.reel_id == self._reel.reel_id:
+                return found
+        return None
+
+    def frame_at(self, place: int) -> Frame | None:
+        """The frame whose first sample lies at `place`, or None; its payload None when damaged."""
+        wanted = self._load(place, MACROBLOCK_CODED_BYTES * 2)
+        header = self._pictures.header(self._coded[:wanted], 0)
+        if header is None:
+            return None
+        used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES) * MACROBLOCK_CODED_BYTES
+        count = self._load(place, used + _ESCAPES_ALLOWED)
+        found = self._pictures.frame(self._coded[:count], 0)
+        if found is not None and found.payload is None and count == used + _ESCAPES_ALLOWED:
+            count = self._load(place, used * 3 // 2 + 2)  # more prevention bytes than chance would have
+            found = self._pictures.frame(self._coded[:count], 0)
+        return found
+
+    def _load(self, place: int, length: int) -> int:
+        if len(self._coded) < length:
+            self._coded = np.empty(length + (length >> 4), np.uint8)
+        return self._reel.reader.read_into(place, memoryview(self._coded)[:length])
+
+    def leader(self) -> Leader | None:
+        """The best leader there is: the one at the end, else the one in front; None when neither can be read.
+
+        Raises: Permanent `reel.sealed`, `reel.wrong_key`.
+        """
+        for number in (1, 0):
+            found = self.frame(Kind.LEADER, 0, number)
+            if found is not None and found.payload is not None:
+                return Leader.from_bytes(self._envelope.open(found.payload, found.header, found.header.span_bytes))
+        return None
+
+    def block(self, segment: int, frame: int) -> Block:
+        """A data frame's source bytes, good until the next call; recovered by parity where they are lost.
+
+        Raises: Integrity `reel.damaged` when the frame is lost for good; Permanent as the envelope does.
+        """
+        found = self.frame(Kind.DATA, segment, frame)
+        header, payload = (found.header, found.payload) if found else (None, None)
+        recovered = payload is None
+        if payload is None and self._reel.look_thoroughly():
+            return self.block(segment, frame)
+        if payload is None:
+            header, payload = self._reel.stripe(segment, frame, self).get(segment, (None, None))
+        if header is None or payload is None:
+            raise self._lost(segment, frame)
+        if recovered:
+            self._reel.recovered.add((segment, frame))
+        opened = memoryview(self._envelope.open(payload, header, self._reel.span_bytes + DIGEST_BYTES))
+        return self._cut(opened, header, recovered=recovered)
+
+    def _cut(self, opened: memoryview, header: FrameHeader, *, recovered: bool) -> Block:
+        digest = None
+        ends = bool(header.flags & Flag.SEGMENT_END)
+        if ends:
+            opened, digest = opened[:-DIGEST_BYTES], bytes(opened[-DIGEST_BYTES:])
+        full = len(opened) == self._reel.span_bytes
+        if (ends and digest is not None and len(digest) < DIGEST_BYTES) or not (full or header.flags & Flag.REEL_END):
+            raise Integrity("reel.bad_block", "a block is not of the size its place asks for",
+                            segment=header.segment, frame=header.frame, actual=len(opened))
+        return Block(self._reel.offset_of(header.segment, header.frame), opened, digest, recovered)
+
+    def _lost(self, segment: int, frame: int) -> Integrity:
+        start = self._reel.offset_of(segment, frame)
+        return Integrity("reel.damaged", f"frame {frame} of segment {segment} is lost or damaged",
+                         segment=segment, frame=frame, start=start, end=start + self._reel.span_bytes)
+
+    def segment(self, index: int, write: Callable[[int, memoryview], None],
+                lost: Callable[[BytereelError, int, int], None]) -> bytes | None:
+        """Read a segment frame by frame: `write(offset, content)` for each; return its SHA-256, checked.
+
+        Each frame that is lost goes to `lost(error, start, end)`, which may raise; then the digest is None.
+        Raises: Integrity `reel.bad_digest` when all frames are there and the whole is not what was written.
+        """
+        digest = hashlib.sha256()
+        stated: bytes | None = None
+        whole = True
+        for frame in range(self._reel.frames.frames_in(index)):
+            try:
+                block = self.block(index, frame)
+            except Integrity as error:
+                start = self._reel.offset_of(index, frame)
+                lost(error, start, start + self._reel.span_bytes)
+                whole = False
+                continue
+            digest.update(block.content)
+            write(block.offset, block.content)
+            stated = block.digest
+        if not whole:
+            return None
+        if stated != digest.digest():
+            start = self._reel.offset_of(index, 0)
+            error = Integrity("reel.bad_digest", f"segment {index} is not what was written", segment=index,
+                              expected=(stated or b"").hex(), actual=digest.hexdigest())
+            lost(error, start, start + self._reel.span_bytes * self._reel.frames_per_segment)
+            return None
+        return digest.digest()

@@ -1,0 +1,140 @@
+"""A range of the source to the chunks of one segment. Needs nothing of any other segment.
+
+Source: FORMAT.md sections 7 and 8.
+"""
+
+import base64
+import hashlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bytereel_codec.envelope import Envelope
+from bytereel_codec.geometry import Geometry, Layout, geometry_named
+from bytereel_codec.header import Flag, FrameHeader, Kind
+from bytereel_codec.picture import PictureWriter
+from bytereel_codec.ranged import RangedReader, read_exactly
+
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ReelParameters:
+    """What every worker on a reel must agree on. `segments` is 0 while a stream has not ended."""
+
+    reel_id: bytes
+    geometry: Geometry
+    frames_per_segment: int
+    segments: int = 0
+    groups: int = 0
+    columns: int = 0
+    compress: bool = True
+    sealed: bool = False
+    scrypt_log2_n: int = 0
+
+    @property
+    def segment_span_bytes(self) -> int:
+        """Bytes of the source in a full segment."""
+        return self.geometry.span_bytes * self.frames_per_segment
+
+    def layout(self, source_bytes: int) -> Layout:
+        """The layout of a source of that size under these parameters."""
+        return Layout(self.geometry, self.frames_per_segment, source_bytes)
+
+    def header(self, kind: Kind, segment: int, frame: int, frames: int, flags: Flag = Flag.NONE) -> FrameHeader:
+        """The header of one frame of this reel, its payload still open."""
+        if self.sealed and kind != Kind.PARITY:
+            flags |= Flag.SEALED
+        return FrameHeader(kind, flags, self.reel_id, segment, frame, frames, self.frames_per_segment,
+                           self.geometry.span_bytes, segments=self.segments, groups=self.groups, columns=self.columns,
+                           scrypt_log2_n=self.scrypt_log2_n)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parameters as JSON-able values; holds no secret."""
+        return {
+            "reel_id": base64.b16encode(self.reel_id).decode().lower(), "geometry": self.geometry.name,
+            "frames_per_segment": self.frames_per_segment, "segments": self.segments, "groups": self.groups,
+            "columns": self.columns, "compress": self.compress, "sealed": self.sealed, "scrypt_log2_n": self.scrypt_log2_n,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ReelParameters":
+        """The inverse of `to_dict`."""
+        named = dict(values)
+        named["reel_id"] = bytes.fromhex(named["reel_id"])
+        named["geometry"] = geometry_named(named["geometry"])
+        return cls(**named)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentFacts:
+    """What is known of a written segment: SHA-256 of its source bytes, and the bytes of each chunk."""
+
+    digest: bytes
+    chunk_bytes: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {"sha256": self.digest.hex(), "chunk_bytes": list(self.chunk_bytes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SegmentFacts":
+        """The inverse of `to_dict`."""
+        return cls(bytes.fromhex(values["sha256"]), tuple(values["chunk_bytes"]))
+
+
+class SegmentWriter:
+    """Writes segments of one reel, with buffers of about three pictures. One thread at a time."""
+
+    def __init__(self, parameters: ReelParameters, envelope: Envelope) -> None:
+        self._parameters = parameters
+        self._envelope = envelope
+        self._pictures = PictureWriter(parameters.geometry, parameters.reel_id)
+
+    def write(self, index: int, source: RangedReader, start: int, end: int, *,
+              last: bool) -> Generator[memoryview, None, SegmentFacts]:
+        """Yield the chunks for `source[start:end]` as segment `index`; return its facts.
+
+        A chunk is good until the next is asked for. Raises: Integrity `source.short`.
+        """
+        span = self._parameters.geometry.span_bytes
+        frames = -(-(end - start) // span)
+        digest = hashlib.sha256()
+        sizes = []
+        for frame in range(frames):
+            length = min(span, end - start - frame * span)
+            block = self._pictures.payload[:length + DIGEST_BYTES]
+            read_exactly(source, start + frame * span, block[:length])
+            digest.update(block[:length])
+            flags = Flag.NONE
+            if frame == frames - 1:
+                flags = Flag.SEGMENT_END | (Flag.REEL_END if last else Flag.NONE)
+                block[length:] = digest.digest()
+            else:
+                block = block[:length]
+            header = self._parameters.header(Kind.DATA, index, frame, frames, flags)
+            number = 1 + index * self._parameters.frames_per_segment + frame
+            chunk = self._framed(header, block, number)
+            sizes.append(len(chunk))
+            yield chunk
+        return SegmentFacts(digest.digest(), tuple(sizes))
+
+    def leader(self, content: bytes, *, frame: int, final: bool, picture: int) -> bytes:
+        """The chunk of a leader (`frame` 0 in front, 1 at the end) at that place of the reel."""
+        header = self._parameters.header(Kind.LEADER, 0, frame, 2, Flag.FINAL if final else Flag.NONE)
+        block = self._pictures.payload[:len(content)]
+        block[:] = content
+        return bytes(self._framed(header, block, picture, compress=False))
+
+    def _framed(self, header: FrameHeader, block: memoryview, picture: int, *, compress: bool = True) -> memoryview:
+        closed: bytes | None = None
+        if compress and self._parameters.compress:
+            closed = self._envelope.compressed(block)
+        if closed is not None:
+            header = header.with_flag(Flag.COMPRESSED)
+        if self._envelope.sealed:
+            closed = self._envelope.seal(block if closed is None else closed, header)
+        if closed is None:
+            return self._pictures.write(header, len(block), picture)
+        self._pictures.payload[:len(closed)] = closed
+        return self._pictures.write(header, len(closed), picture)

@@ -1,0 +1,104 @@
+"""Where `encode_file` takes its segments from: a file that can be sought, or a stream that is read once.
+
+A feed hands out segments to several threads; each is read by the thread that takes it.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from bytereel_codec.geometry import Layout
+from bytereel_codec.ranged import BytesReader, FileReader, RangedReader
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSegment:
+    """Segment `index`: bytes `[start, end)` of `reader`; `last` when nothing follows."""
+
+    index: int
+    reader: RangedReader
+    start: int
+    end: int
+    last: bool
+
+
+class Feed(Protocol):
+    """Gives out the segments of a source in order."""
+
+    def next(self, buffer: bytearray) -> SourceSegment | None:
+        """The next segment, None at the end. A stream's bytes are put in `buffer`, the caller's own."""
+
+    def source_bytes(self) -> int:
+        """The size of the source; for a stream only once `next` gave None."""
+
+
+class FileFeed:
+    """The segments of a regular file."""
+
+    def __init__(self, reader: FileReader, layout: Layout) -> None:
+        self._reader = reader
+        self._layout = layout
+        self._lock = threading.Lock()
+        self._index = 0
+
+    def next(self, buffer: bytearray) -> SourceSegment | None:
+        """The next range of the file."""
+        del buffer
+        with self._lock:
+            index, self._index = self._index, self._index + 1
+        if index >= self._layout.segments:
+            return None
+        start, end = self._layout.segment_range(index)
+        return SourceSegment(index, self._reader, start, end, index == self._layout.segments - 1)
+
+    def source_bytes(self) -> int:
+        """The size when the file was opened."""
+        return self._reader.size_bytes
+
+
+class StreamFeed:
+    """The segments of a stream, read one at a time under a lock, one byte ahead to know the last."""
+
+    def __init__(self, stream: BinaryIO, segment_bytes: int, start: bytes = b"") -> None:
+        self._stream = stream
+        self._segment_bytes = segment_bytes
+        self._ahead = start
+        self._lock = threading.Lock()
+        self._index = 0
+        self._size = 0
+        self._ended = False
+
+    def next(self, buffer: bytearray) -> SourceSegment | None:
+        """The next bytes of the stream, in `buffer`."""
+        with self._lock:
+            if self._ended:
+                return None
+            wanted = self._segment_bytes + 1
+            if len(buffer) < wanted:
+                buffer.extend(bytes(wanted - len(buffer)))
+            view = memoryview(buffer)
+            view[:len(self._ahead)] = self._ahead
+            count = len(self._ahead) + read_fully(self._stream, view[len(self._ahead):wanted])
+            self._ended = count < wanted
+            length = min(count, self._segment_bytes)
+            self._ahead = bytes(view[length:count])
+            index, self._index = self._index, self._index + 1
+            self._size += length
+            return SourceSegment(index, BytesReader(view[:length]), 0, length, self._ended) if length else None
+
+    def source_bytes(self) -> int:
+        """How many bytes came."""
+        return self._size
+
+
+def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
+    """Fill the buffer from a stream that may give less at a time; return the count, less only at the end."""
+    done = 0
+    while done < len(buffer):
+        read: Callable[[memoryview], int | None] = stream.readinto  # type: ignore[attr-defined]
+        count = read(buffer[done:])
+        if not count:
+            break
+        done += count
+    return done

@@ -1,0 +1,37 @@
+"""The system's clock, and one that a test moves by hand."""
+
+import threading
+import time
+
+
+class SystemClock:
+    """The time of this machine."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class ManualClock:
+    """A clock that stands still until it is moved; sleeping moves it, and returns at once."""
+
+    def __init__(self, start: float = 1_000_000_000.0) -> None:
+        self._now = start
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """Seconds since the epoch, as set."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Move on by `seconds`."""
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Move on by `seconds`."""
+        with self._lock:
+            self._now += seconds

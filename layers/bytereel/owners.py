@@ -1,0 +1,78 @@
+"""Which workers of a home live: each holds a lock on a file of its own, which the kernel lets go when it dies.
+
+An owner's name is used once. A lock that can be taken therefore belongs to the dead, whose leases are freed at once
+instead of when they end.
+"""
+
+import fcntl
+import logging
+import os
+import uuid
+from pathlib import Path
+
+from bytereel.ports import Ports
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".lock"
+OWNERS_MAX = 10_000
+
+
+class OwnerLock:
+    """This process's name and lock in `folder`, from the constructor to `close` or the process's end."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._path = folder / (self.owner + SUFFIX)
+        self._descriptor = _locked(self._path)
+
+    def close(self) -> None:
+        """Let go of the name."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def __enter__(self) -> "OwnerLock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def free_the_dead(ports: Ports, folder: Path) -> int:
+    """Free the segments and messages that dead workers held; return how many workers were found dead.
+
+    Segments first: a message that is had again finds its segment free. Safe in several processes at once.
+    """
+    dead = 0
+    for path in sorted(folder.glob(f"*{SUFFIX}"))[:OWNERS_MAX]:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            _free(ports, path.name.removesuffix(SUFFIX))
+            path.unlink(missing_ok=True)
+            dead += 1
+        finally:
+            os.close(descriptor)
+    return dead
+
+
+def _free(ports: Ports, owner: str) -> None:
+    segments, messages = ports.jobs.release_owner(owner), ports.queue.release_owner(owner)
+    log.info("worker %s is dead: %d segments and %d messages are free again", owner, segments, messages)
+
+
+def _locked(path: Path) -> int:
+    """Make the file and lock it; again, when a search for the dead took the file away between the two."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)

@@ -1,0 +1,65 @@
+"""What a key says: which conversion, which profile, where the output goes. Pure, and the only place that knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bytereel.conversions import Conversion
+from bytereel.errors import Permanent
+
+DEFAULT_CONVERSION = "archive"
+MANIFEST_SUFFIX = ".manifest.json"
+NAME_BYTES_MAX = 255
+
+Conversions = Mapping[str, Conversion]
+"""The conversions that this worker can do, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a source's key asks for; `path` is the rest of the key."""
+
+    conversion: str
+    profile: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The source's file name."""
+        return self.path.rpartition("/")[2]
+
+
+def route_key(key: str, conversions: Conversions) -> Route:
+    """Read `[conversion/[profile/]]path`; a folder that names neither belongs to the path.
+
+    `archive/a.zip` is archived with its first profile, and so is `holiday/a.zip`, as `holiday/a.zip`.
+    """
+    first, slash, rest = key.partition("/")
+    if not slash or first not in conversions:
+        first, rest = DEFAULT_CONVERSION, key
+    profiles = conversions[first].profiles
+    second, slash, path = rest.partition("/")
+    if slash and second in profiles:
+        return Route(first, second, path)
+    return Route(first, profiles[0], rest)
+
+
+def output_key(route: Route, output_name: str) -> str:
+    """The output's key: the source's folders below its conversion and profile, then the name that the assembly chose.
+
+    Raises: Permanent `output.name` for a name that is not one component: it may come out of a reel.
+    """
+    if output_name in ("", ".", "..") or "/" in output_name or "\x00" in output_name:
+        raise Permanent("output.name", f"{output_name!r} cannot be the name of an output", name=output_name)
+    folders = route.path.rpartition("/")[0]
+    return "/".join(part for part in (route.conversion, route.profile, folders, output_name) if part)
+
+
+def manifest_key(output: str, job_id: str) -> str:
+    """The manifest's key beside the output: its name with a suffix, shortened where a file system would refuse it."""
+    folders, slash, name = output.rpartition("/")
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) + len(MANIFEST_SUFFIX) > NAME_BYTES_MAX:
+        mark = f"~{job_id[:8]}"
+        encoded = encoded[:NAME_BYTES_MAX - len(MANIFEST_SUFFIX) - len(mark)]
+        name = encoded.decode("utf-8", "ignore") + mark
+    return f"{folders}{slash}{name}{MANIFEST_SUFFIX}"

@@ -1,0 +1,74 @@
+"""What the road can be told: parsed once at start, frozen, passed down. The environment is read here and nowhere else.
+
+Every setting is a variable `BYTEREEL_<NAME>`; a command's option of the same meaning goes before it.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bytereel.errors import Permanent
+
+PREFIX = "BYTEREEL_"
+MEBIBYTE = 1024 * 1024
+
+
+def default_home() -> Path:
+    """Where this platform keeps a program's data: `XDG_DATA_HOME`, or the place that macOS has for it."""
+    if chosen := os.environ.get("XDG_DATA_HOME"):
+        return Path(chosen) / "bytereel"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "bytereel"
+    return Path.home() / ".local" / "share" / "bytereel"
+
+
+class Settings(BaseSettings):
+    """Every setting with its bounds. Make one with `load_settings`, which says what is wrong in one line."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    home: Path = Field(default_factory=default_home, description="folder of the buckets and of the state")
+    workers: Annotated[int, Field(ge=1, le=256)] = os.cpu_count() or 1
+    threads: Annotated[int, Field(ge=1, le=64, description="segments that one worker may run at once")] = 2
+    memory_budget_bytes: Annotated[ByteSize, Field(ge=16 * MEBIBYTE)] = ByteSize(512 * MEBIBYTE)
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    deliveries_max: Annotated[int, Field(ge=1, le=100, description="tries of a message before its job fails")] = 5
+    deaths_max: Annotated[int, Field(ge=1, le=1000, description="workers a message may outlive")] = 20
+    poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.05
+    settle_seconds: Annotated[float, Field(ge=0, le=3600, description="how long a dropped file stays the same")] = 1.0
+    sweep_seconds: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    stall_seconds: Annotated[float, Field(gt=0, le=86400 * 7)] = 900.0
+    keep_done_days: Annotated[float, Field(gt=0, description="how long a done job and its source are kept")] = 30.0
+    parity_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    passphrase_file: Path | None = None
+    key_file: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> "Settings":
+        if self.passphrase_file and self.key_file:
+            raise ValueError("passphrase_file and key_file exclude each other")
+        return self
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """How often a held lease is extended: thrice before it ends, and often enough to notice a cancelled job."""
+        return min(self.lease_seconds / 3, 5.0)
+
+
+def load_settings(**chosen: Any) -> Settings:
+    """The settings: `chosen` values first (those that are None count as not chosen), then the environment, then defaults.
+
+    Raises: Permanent `settings.invalid`, naming the first wrong setting.
+    """
+    try:
+        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise Permanent("settings.invalid", f"{PREFIX}{name.upper()}: {first['msg']}",
+                        hint="mend the variable of this name, or the option that sets it", setting=name) from error

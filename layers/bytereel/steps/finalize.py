@@ -1,0 +1,169 @@
+"""The third step: compose the fragments into the output, check it, write its manifest, end the job, clear up.
+
+It may run twice, even at once: the output is replaced whole by the same bytes, and one run ends the job.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import crc32c
+
+from bytereel.conversions import Assembly
+from bytereel.errors import Integrity, Permanent, TransitionRefused
+from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
+from bytereel.ports import ObjectStore, Part, Ports, iterate_objects
+from bytereel.reading import finished_segment
+from bytereel.routing import Conversions, Route, manifest_key, output_key, route_key
+from bytereel.stages import Body, every_segment, fail_job, job_of, reason_of
+
+log = logging.getLogger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
+    """Make the output of the job that `body` names, whose segments are all done.
+
+    A fragment that was lost or damaged ends the job as failed and takes its segment back, so that a retry encodes it
+    again, and it alone. Raises: Temporary.
+    """
+    job = _to_finalize(ports, job_of(body))
+    if job is None:
+        return
+    segments = list(every_segment(ports.jobs, job.id))
+    undone = [segment.index for segment in segments if segment.state is not SegmentState.DONE]
+    if undone:
+        fail_job(ports, job.id, f"the fragments of segments {_some(undone)} are lost or damaged "
+                                "(retry the job: these segments are encoded again)")
+        return
+    try:
+        result = _make_output(ports, conversions, job, segments)
+    except (Permanent, Integrity) as error:
+        _give_up(ports, job, segments, reason_of(error))
+        return
+    if _finish(ports, job, result):
+        clear_fragments(ports.objects, job.id)
+
+
+def clear_fragments(objects: ObjectStore, job_id: str) -> None:
+    """Delete every fragment of a job."""
+    for info in iterate_objects(objects, WORK, f"{job_id}/"):
+        objects.delete(info.ref)
+
+
+def _to_finalize(ports: Ports, job_id: str) -> Job | None:
+    """The job in state `finalizing`, or None when there is nothing to make (any more)."""
+    job = ports.jobs.get(job_id)
+    if job is None or job.state in (JobState.FAILED, JobState.CANCELLED, JobState.RECEIVED):
+        return None
+    if job.state is JobState.DONE:
+        clear_fragments(ports.objects, job_id)
+        return None
+    if job.state is JobState.FINALIZING:
+        return job
+    if any(segment.state is not SegmentState.DONE for segment in every_segment(ports.jobs, job_id)):
+        log.info("job %s is not ready to be finalized", job_id)
+        return None
+    return ports.jobs.advance(job_id, "complete", ports.clock.now())
+
+
+def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Sequence[Segment]) -> Mapping[str, Any]:
+    """Store output and manifest; return the job's result. Raises: Permanent, Integrity, Temporary."""
+    assert job.plan is not None, "a job that finalizes was planned"
+    assembly = conversions[job.conversion].assemble(
+        job.plan, [finished_segment(ports.objects, segment) for segment in segments])
+    route = Route(job.conversion, job.profile, route_key(job.source.key, conversions).path)
+    ref = ObjectRef(OUTBOX, output_key(route, assembly.output_name))
+    stored = _compose(ports, ref, assembly, segments)
+    manifest = _manifest(ports, job, segments, assembly, stored)
+    place = ObjectRef(OUTBOX, manifest_key(ref.key, job.id))
+    ports.objects.put(place, [json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"])
+    return {"output": ref.key, "manifest": place.key, "output_bytes": stored.size_bytes,
+            "expansion": manifest["expansion"], "facts": dict(assembly.facts)}
+
+
+def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> ObjectInfo:
+    parts = [_part(segments[index]) for index in assembly.order]
+    expected = len(assembly.head) + sum(part.size_bytes for part in parts) + len(assembly.tail)
+    stored = ports.objects.compose(ref, assembly.head, parts, assembly.tail)
+    found = ports.objects.stat(ref)
+    actual = found.size_bytes if found else -1
+    if stored.size_bytes != expected or actual != expected:
+        raise Integrity("output.size", f"the stored output has {actual} bytes instead of {expected}",
+                        hint="check the disk, then retry the job", key=ref.key, expected=expected, actual=actual)
+    return stored
+
+
+def _manifest(ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly,
+              stored: ObjectInfo) -> dict[str, Any]:
+    now = ports.clock.now()
+    return {
+        "job": job.id,
+        "software": _software(),
+        "source": {"key": job.source.key, "version": job.source.version, "bytes": job.source_bytes},
+        "conversion": job.conversion,
+        "profile": job.profile,
+        "output": {"key": stored.ref.key, "bytes": stored.size_bytes},
+        "expansion": round(stored.size_bytes / job.source_bytes, 6) if job.source_bytes else None,
+        "facts": dict(assembly.facts),
+        "segments": [{"index": segment.index, "stage": segment.stage, "start": segment.start, "end": segment.end,
+                      "fragment_bytes": segment.fragment_bytes, "crc32c": f"{segment.result['crc32c']:08x}",
+                      "attempt": segment.attempt} for segment in segments],
+        "timings": {"received_at": job.created_at, "finalized_at": now, "seconds": round(now - job.created_at, 3)},
+    }
+
+
+def _software() -> str:
+    try:
+        return f"bytereel {metadata.version('bytereel')}"
+    except metadata.PackageNotFoundError:
+        return "bytereel, run from its sources"
+
+
+def _finish(ports: Ports, job: Job, result: Mapping[str, Any]) -> bool:
+    """Transition `finish`; True when the job is done, by whomever."""
+    try:
+        ports.jobs.advance(job.id, "finish", ports.clock.now(), result=result)
+    except TransitionRefused:
+        found = ports.jobs.get(job.id)
+        return found is not None and found.state is JobState.DONE
+    log.info("job %s done: %r, %d bytes", job.id, result["output"], result["output_bytes"])
+    return True
+
+
+def _give_up(ports: Ports, job: Job, segments: Sequence[Segment], reason: str) -> None:
+    """End the job, unless another run of this step ended it; segments are marked first, so that no retry trusts them."""
+    damaged = [segment for segment in segments if not _is_whole(ports.objects, segment)]
+    found = ports.jobs.get(job.id)
+    if found is None or found.state is not JobState.FINALIZING:
+        return
+    for segment in damaged:
+        ports.jobs.release_segment(segment, failed=True)
+    if damaged:
+        reason = f"{reason} (segments {_some([each.index for each in damaged])}: a retry encodes them again)"
+    fail_job(ports, job.id, reason)
+
+
+def _is_whole(objects: ObjectStore, segment: Segment) -> bool:
+    """Whether the stored fragment is what was written, read in bounded pieces."""
+    part = _part(segment)
+    info = objects.stat(part.ref)
+    if info is None or info.size_bytes != part.size_bytes:
+        return False
+    checksum, buffer = 0, memoryview(bytearray(READ_BYTES))
+    for offset in range(0, part.size_bytes, READ_BYTES):
+        count = objects.read_into(part.ref, offset, buffer)
+        checksum = crc32c.crc32c(buffer[:count], checksum)
+    return checksum == part.crc32c
+
+
+def _part(segment: Segment) -> Part:
+    return Part(ObjectRef(WORK, segment.fragment_key), segment.fragment_bytes, int(segment.result["crc32c"]))
+
+
+def _some(indexes: Sequence[int]) -> str:
+    shown = ", ".join(map(str, indexes[:5]))
+    return f"{shown} and {len(indexes) - 5} more" if len(indexes) > 5 else shown

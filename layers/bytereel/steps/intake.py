@@ -1,0 +1,81 @@
+"""The first step: an object appeared in the inbox; make its job once, plan it, queue its segments."""
+
+import logging
+
+from bytereel.conversions import Plan
+from bytereel.errors import Integrity, Permanent, Temporary, TransitionRefused
+from bytereel.model import INBOX, Job, JobState, ObjectInfo, ObjectRef, Segment, job_id_of
+from bytereel.ports import Ports
+from bytereel.reading import ObjectReader
+from bytereel.routing import Conversions, route_key
+from bytereel.stages import Body, carry_on, fail_job, reason_of, source_of
+
+log = logging.getLogger(__name__)
+
+
+def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
+    """Make and plan the job of the object that `event` names, and send the messages that it needs next.
+
+    May be run again after any crash, and for an event that is heard twice. A source that the conversion refuses ends
+    the job as failed. Raises: Permanent for a message that makes no job at all; Temporary.
+    """
+    source = source_of(event)
+    if source.bucket != INBOX:
+        raise Permanent("event.foreign_bucket", f"{source.bucket}/{source.key} is not in the inbox",
+                        bucket=source.bucket, key=source.key)
+    job_id = job_id_of(source)
+    job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, source)
+    if job is None:
+        return
+    if job.state is JobState.RECEIVED and not _plan(ports, conversions, job):
+        return
+    carry_on(ports, job_id)
+
+
+def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job | None:
+    info = _present(ports, source)
+    if info is None:
+        log.info("job %s not made: %r was replaced before it was looked at", job_id, source.key)
+        return None
+    route = route_key(source.key, conversions)
+    now = ports.clock.now()
+    job = Job(job_id, source, info.size_bytes, route.conversion, route.profile, JobState.RECEIVED, now, now)
+    if ports.jobs.create(job):
+        log.info("job %s received: %r, %d bytes, %s/%s", job_id, source.key, info.size_bytes, job.conversion,
+                 job.profile)
+    return ports.jobs.get(job_id)
+
+
+def _present(ports: Ports, source: ObjectRef) -> ObjectInfo | None:
+    """The object as the event describes it, or None when a newer one took its place: that one has its own event.
+
+    Raises: Temporary `source.absent`: it is not there yet, or no more.
+    """
+    info = ports.objects.stat(source)
+    if info is None and ports.objects.stat(ObjectRef(source.bucket, source.key)) is None:
+        raise Temporary("source.absent", f"{source.key!r} is not in the inbox", bucket=source.bucket, key=source.key)
+    return info
+
+
+def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
+    """Plan a received job; False when it ended instead."""
+    conversion = conversions[job.conversion]
+    reader = ObjectReader(ports.objects, job.source, job.source_bytes)
+    try:
+        plan = conversion.plan(reader, route_key(job.source.key, conversions).name, job.profile)
+    except (Permanent, Integrity) as error:
+        fail_job(ports, job.id, reason_of(error))
+        return False
+    segments = _segments(job.id, plan)
+    try:
+        ports.jobs.plan(job.id, plan.parameters, segments, ports.clock.now())
+    except TransitionRefused:
+        log.info("job %s was planned by somebody else", job.id)
+        return True
+    log.info("job %s planned: %d segments", job.id, len(segments))
+    return True
+
+
+def _segments(job_id: str, plan: Plan) -> list[Segment]:
+    return [Segment(job_id, index, planned.stage, planned.start, planned.end)
+            for index, planned in enumerate(plan.segments)]

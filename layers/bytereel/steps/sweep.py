@@ -1,0 +1,129 @@
+"""The step on a schedule: resume what stalled, clear what nobody needs, let go of what is old enough.
+
+Nothing here is needed for a job to end when no process ever dies; everything here may run at any time, twice, and in
+several processes. What one call does is bounded; the cursor of its report lets the next go on from there.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bytereel.model import JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState
+from bytereel.ports import Ports
+from bytereel.stages import ENCODE, FINALIZE, INTAKE, QUEUES, carry_on
+
+log = logging.getLogger(__name__)
+
+DAY_SECONDS = 86400.0
+CROWD = 1000
+"""Messages in one queue from which on an old job is taken to be waiting its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLimits:
+    """From when on a job counts as stalled, an ended job's fragments as left over, a done job as old; and how much."""
+
+    stall_seconds: float
+    keep_done_days: float
+    jobs_max: int = 100
+    objects_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a sweep did. `cursor` is where the next one goes on in the work bucket; empty at its end."""
+
+    resumed: int
+    orphans: int
+    orphan_bytes: int
+    expired: int
+    cursor: str
+
+
+def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
+    """Resume stalled jobs, clear orphans of the work bucket after `cursor`, expire old done jobs. Raises: Temporary."""
+    resumed = _resume(ports, limits)
+    orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
+    report = SweepReport(resumed, orphans, orphan_bytes, _expire(ports, limits), cursor)
+    if report.resumed or report.orphans or report.expired:
+        log.info("sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs expired", report.resumed,
+                 report.orphans, report.orphan_bytes, report.expired)
+    return report
+
+
+def _resume(ports: Ports, limits: SweepLimits) -> int:
+    """Send the messages of stalled jobs again: of all running jobs when no message is left that could move one."""
+    sizes = {queue: ports.queue.size(queue) for queue in QUEUES}
+    now = ports.clock.now()
+    if not any(sizes.values()):
+        stalled = ports.jobs.stalled(now, limits.jobs_max)
+    else:
+        stalled = [job for job in ports.jobs.stalled(now - limits.stall_seconds, limits.jobs_max)
+                   if sizes[_queue_of(job)] < CROWD]
+    for job in stalled:
+        log.info("job %s resumed: %s since %.0f s", job.id, job.state, now - job.updated_at)
+        carry_on(ports, job.id)
+    return len(stalled)
+
+
+def _queue_of(job: Job) -> str:
+    if job.state is JobState.RECEIVED:
+        return INTAKE
+    return FINALIZE if job.state is JobState.FINALIZING else ENCODE
+
+
+def _clear_orphans(ports: Ports, limits: SweepLimits, cursor: str) -> tuple[int, int, str]:
+    page = ports.objects.list(WORK, after=cursor, limit=limits.objects_max)
+    orphans = list(_orphans(ports, limits, page))
+    for info in orphans:
+        log.info("orphan %r cleared", info.ref.key)
+        ports.objects.delete(info.ref)
+    end = page[-1].ref.key if len(page) == limits.objects_max else ""
+    return len(orphans), sum(info.size_bytes for info in orphans), end
+
+
+def _orphans(ports: Ports, limits: SweepLimits, page: Sequence[ObjectInfo]) -> Iterator[ObjectInfo]:
+    jobs: dict[str, Job | None] = {}
+    for info in page:
+        job_id, _, name = info.ref.key.partition("/")
+        if job_id not in jobs:
+            jobs[job_id] = ports.jobs.get(job_id)
+        job = jobs[job_id]
+        if job is None or not _is_needed(ports, limits, job, name):
+            yield info
+
+
+def _is_needed(ports: Ports, limits: SweepLimits, job: Job, name: str) -> bool:
+    """Whether a fragment may still be used: by its running job, or by a retry of one that ended not long ago."""
+    if job.state is JobState.DONE:
+        return False
+    kept_seconds = limits.stall_seconds if job.state is JobState.CANCELLED else limits.keep_done_days * DAY_SECONDS
+    if job.state not in JOB_RUNNING and ports.clock.now() - job.updated_at > kept_seconds:
+        return False
+    index, _, attempt = name.partition(".")
+    if not (index.isdecimal() and attempt.isdecimal()):
+        return False
+    segment = ports.jobs.segment(job.id, int(index))
+    return segment is not None and _is_newest(segment, int(attempt))
+
+
+def _is_newest(segment: Segment, attempt: int) -> bool:
+    """Whether the attempt is under way or is the one that finished."""
+    return segment.attempt == attempt and segment.state in (SegmentState.LEASED, SegmentState.DONE)
+
+
+def _expire(ports: Ports, limits: SweepLimits) -> int:
+    """Let go of done jobs past their time, and of their sources; outputs stay.
+
+    A failed or cancelled job stays, with its source: that may be the only copy. The source goes first: without its
+    job, it would be taken for new.
+    """
+    oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
+    old = [job for job in ports.jobs.list(JobState.DONE, after=(oldest, ""), limit=limits.jobs_max)
+           if job.updated_at < oldest]
+    for job in old:
+        if ports.objects.stat(job.source) is not None:
+            ports.objects.delete(job.source)
+        ports.jobs.delete(job.id)
+        log.info("job %s expired", job.id)
+    return len(old)

@@ -1,0 +1,59 @@
+"""Which adapters stand behind the ports of a home. Imports nothing slow: conversions come when they are asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bytereel.adapters.clock import SystemClock
+from bytereel.adapters.folder import FolderObjects
+from bytereel.adapters.sqlite import SqliteJobs
+from bytereel.adapters.sqlite_database import Database
+from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.upload import EmbeddedInbox
+from bytereel.errors import Permanent
+from bytereel.model import BUCKETS, INBOX
+from bytereel.ports import Ports
+from bytereel.routing import Conversions
+from bytereel.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One folder with buckets and state, open for any number of threads, beside any number of processes."""
+
+    path: Path
+    ports: Ports
+    inbox: EmbeddedInbox
+
+    @property
+    def inbox_folder(self) -> Path:
+        """Where files are dropped."""
+        return self.path / INBOX
+
+    @property
+    def owners_folder(self) -> Path:
+        """Where every worker holds its lock."""
+        return self.path / ".workers"
+
+
+def open_home(settings: Settings) -> Home:
+    """Open the home, making it where there is none. Raises: Permanent `home.unusable`; as the adapters do."""
+    path = settings.home.expanduser().absolute()
+    try:
+        for bucket in BUCKETS:
+            (path / bucket).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Permanent("home.unusable", f"{str(path)!r} cannot be the home: {error.strerror}",
+                        hint="choose another folder with --home or BYTEREEL_HOME", path=str(path)) from error
+    objects, database, clock = FolderObjects(path), Database(path / "state.sqlite"), SystemClock()
+    queue = SqliteQueue(database, clock)
+    return Home(path, Ports(objects, SqliteJobs(database), queue, clock), EmbeddedInbox(objects, queue, clock))
+
+
+def load_conversions(settings: Settings) -> Conversions:
+    """Every conversion, ready to work: takes a second, as it imports the codec. Raises: Permanent for an unusable key."""
+    from bytereel.conversions.archive import ArchiveConversion
+    from bytereel.conversions.restore import RestoreConversion
+
+    archive = ArchiveConversion(settings.parity_percent, settings.passphrase_file, settings.key_file)
+    restore = RestoreConversion(settings.passphrase_file, settings.key_file)
+    return {conversion.name: conversion for conversion in (archive, restore)}

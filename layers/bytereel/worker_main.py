@@ -1,0 +1,49 @@
+"""The program of one worker process: `python -m bytereel.worker_main`, with its settings as JSON on standard input.
+
+It drains on SIGTERM, on SIGINT, and when the process that started it is gone.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+
+from bytereel.errors import Permanent
+from bytereel.logs import configure_logging
+from bytereel.owners import OwnerLock, free_the_dead
+from bytereel.settings import load_settings
+from bytereel.stages import reason_of
+from bytereel.wiring import load_conversions, open_home
+from bytereel.worker import Worker
+
+EXIT_UNUSABLE = 78
+"""Starting again cannot help: what was given is wrong. Source: sysexits.h, EX_CONFIG."""
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Work until told to stop; return the exit status."""
+    parent = os.getppid()
+    try:
+        settings = load_settings(**json.load(sys.stdin))
+        configure_logging(settings.log_level)
+        home = open_home(settings)
+        conversions = load_conversions(settings)
+    except Permanent as error:
+        configure_logging("info")
+        log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line
+        return EXIT_UNUSABLE
+    with OwnerLock(home.owners_folder) as lock:
+        free_the_dead(home.ports, home.owners_folder)
+        worker = Worker(home.ports, conversions, settings, lock.owner, alive=lambda: os.getppid() == parent)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.stop())
+        log.info("worker %s works on %s", lock.owner, home.path)
+        worker.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""One place for a worker process: starts it, and starts it again, at a bounded rate, when it died."""
+
+import logging
+import subprocess
+import sys
+import time
+
+from bytereel.errors import Permanent
+from bytereel.settings import Settings
+from bytereel.worker_main import EXIT_UNUSABLE
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS_MIN = 0.1
+RESTART_SECONDS_MAX = 5.0
+HEALTHY_SECONDS = 30.0
+
+
+class WorkerProcess:
+    """At most one live process at a time. Not for several threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_at = 0.0
+        self._start_at = 0.0
+        self._pause_seconds = RESTART_SECONDS_MIN
+
+    def keep_alive(self) -> bool:
+        """Start the process where it is due; True when the last one was found dead.
+
+        Raises: Permanent `worker.unusable` when it said that starting again cannot help.
+        """
+        died = self._process is not None and self._process.poll() is not None
+        if died:
+            self._bury()
+        if self._process is None and time.monotonic() >= self._start_at:
+            self._start()
+        return died
+
+    def terminate(self) -> None:
+        """Ask it to drain."""
+        if self.is_alive():
+            assert self._process is not None
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it at once; nothing durable is lost."""
+        if self.is_alive():
+            assert self._process is not None
+            self._process.kill()
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def _start(self) -> None:
+        command = [sys.executable, "-P", "-m", "bytereel.worker_main"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
+        self._started_at = time.monotonic()
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as stdin:
+                stdin.write(self._settings.model_dump_json().encode("utf-8"))
+        except BrokenPipeError:
+            log.warning("worker process %d ended before it had its settings", self._process.pid)
+
+    def _bury(self) -> None:
+        assert self._process is not None
+        status, pid = self._process.returncode, self._process.pid
+        self._process = None
+        if status == EXIT_UNUSABLE:
+            raise Permanent("worker.unusable", "a worker could not start with these settings",
+                            hint="the log says what is wrong with them")
+        if time.monotonic() - self._started_at >= HEALTHY_SECONDS:
+            self._pause_seconds = RESTART_SECONDS_MIN
+        log.warning("worker process %d ended with status %d; another starts in %.1f s", pid, status,
+                    self._pause_seconds)
+        self._start_at = time.monotonic() + self._pause_seconds
+        self._pause_seconds = min(RESTART_SECONDS_MAX, self._pause_seconds * 2)

@@ -1,0 +1,170 @@
+"""What becomes of a source on the road when nothing breaks, and what each kind of bad input ends in."""
+
+import json
+
+import pytest
+from toys import Road, contents, loud, summed
+
+from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
+from bytereel.routing import manifest_key, output_key, route_key
+from bytereel.stages import ENCODE, FINALIZE, INTAKE, event_of
+from bytereel_codec.errors import Permanent
+
+
+def expected(key: str, content: bytes) -> bytes:
+    return summed(content) if key.startswith("summed/") else loud(content)
+
+
+@pytest.mark.parametrize(("key", "content"), contents())
+def test_a_source_becomes_one_output_and_leaves_nothing_in_work(key: str, content: bytes) -> None:
+    road = Road()
+    job_id = road.put(key, content)
+    road.run()
+    assert road.job(job_id).state is JobState.DONE
+    assert road.output(job_id) == expected(key, content)
+    assert road.keys(WORK) == []
+    assert road.ports.queue.dead() == []
+
+
+def test_the_output_lies_below_conversion_and_profile_with_the_folders_of_the_source() -> None:
+    road = Road()
+    job_id = road.put("archive/fancy/a/b.zip", b"x")
+    other = road.put("a b/c+%.zip", b"y")
+    road.run()
+    assert road.job(job_id).result["output"] == "archive/fancy/a/b.zip.mp4"
+    assert road.job(other).result["output"] == "archive/plain/a b/c+%.zip.mp4"
+    assert "archive/fancy/a/b.zip.mp4.manifest.json" in road.keys(OUTBOX)
+
+
+def test_the_manifest_says_what_was_made_of_what() -> None:
+    road = Road()
+    job_id = road.put("summed/a", b"abcdef")
+    road.run()
+    job = road.job(job_id)
+    ref = ObjectRef(OUTBOX, str(job.result["manifest"]))
+    buffer = bytearray(road.ports.objects.stat(ref).size_bytes)
+    road.ports.objects.read_into(ref, 0, memoryview(buffer))
+    manifest = json.loads(buffer)
+    assert manifest["job"] == job_id
+    assert manifest["source"] == {"key": "summed/a", "version": job.source.version, "bytes": 6}
+    assert manifest["output"]["bytes"] == len(summed(b"abcdef"))
+    assert manifest["facts"] == {"lengths": 6}
+    assert [each["fragment_bytes"] for each in manifest["segments"]] == [4, 2, 2]
+
+
+def test_an_event_heard_twice_makes_one_job_and_converts_once() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcdefgh")
+    source = road.ports.objects.stat(ObjectRef(INBOX, "a")).ref
+    road.ports.queue.send(INTAKE, [event_of(source)] * 3)
+    road.run()
+    road.ports.queue.send(INTAKE, [event_of(source)])
+    road.run()
+    assert road.output(job_id) == loud(b"abcdefgh")
+    assert set(road.loud.finished.values()) == {1}
+    assert len(road.ports.jobs.list()) == 1
+
+
+def test_a_source_that_is_replaced_before_intake_becomes_the_job_of_its_newest_bytes() -> None:
+    road = Road()
+    old, new = road.put("a", b"old"), road.put("a", b"new")
+    road.run()
+    assert road.ports.jobs.get(old) is None
+    assert road.output(new) == loud(b"new")
+
+
+def test_a_source_that_is_not_there_yet_is_waited_for() -> None:
+    road = Road()
+    job_id = road.put("a", b"abc")
+    source = road.ports.objects.stat(ObjectRef(INBOX, "a"))
+    held = road.ports.objects._objects.pop((INBOX, "a"))
+    assert road.deliver_one()
+    road.ports.objects._objects[INBOX, "a"] = held
+    road.run()
+    assert source is not None
+    assert road.output(job_id) == loud(b"abc")
+
+
+def test_a_source_that_never_comes_ends_among_the_dead_letters() -> None:
+    road = Road()
+    job_id = road.put("a", b"abc")
+    road.ports.objects.delete(ObjectRef(INBOX, "a"))
+    road.run()
+    assert road.ports.jobs.get(job_id) is None
+    [(_, reason)] = road.ports.queue.dead()
+    assert "'a' is not in the inbox" in reason
+
+
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"REFUSED", "this source cannot be taken (try another)"),
+    (b"abcdef!h", "there is an exclamation mark (calm down)"),
+])
+def test_a_source_that_cannot_be_converted_fails_with_the_reason_of_the_conversion(content: bytes,
+                                                                                  reason: str) -> None:
+    road = Road()
+    job_id = road.put("a", content)
+    road.run()
+    assert road.job(job_id).state is JobState.FAILED
+    assert road.job(job_id).reason == reason
+
+
+def test_a_source_that_changes_while_it_is_encoded_fails_and_its_new_bytes_are_another_job() -> None:
+    road = Road()
+    old = road.put("a", b"abcdefgh")
+    road.deliver_one()
+    new = road.put("a", b"ijkl")
+    road.run()
+    assert road.job(old).state is JobState.FAILED
+    assert road.output(new) == loud(b"IJKL")
+
+
+@pytest.mark.parametrize(("queue", "body"), [
+    (INTAKE, {"bucket": OUTBOX, "key": "archive/plain/a.mp4", "version": "v1"}),
+    (INTAKE, {"bucket": INBOX}),
+    (INTAKE, {"bucket": INBOX, "key": "../a", "version": ""}),
+    (ENCODE, {"job": "x"}),
+    (ENCODE, {"index": 1}),
+    (FINALIZE, {}),
+])
+def test_a_message_that_means_nothing_is_buried_at_once(queue: str, body: dict[str, object]) -> None:
+    road = Road()
+    road.ports.queue.send(queue, [body])
+    road.deliver_one()
+    assert len(road.ports.queue.dead()) == 1
+    assert road.ports.jobs.list() == []
+
+
+@pytest.mark.parametrize(("queue", "body"), [(ENCODE, {"job": "x", "index": 0}), (FINALIZE, {"job": "x"})])
+def test_a_message_about_an_absent_job_is_dropped(queue: str, body: dict[str, object]) -> None:
+    road = Road()
+    road.ports.queue.send(queue, [body])
+    road.run()
+    assert road.ports.queue.dead() == []
+
+
+@pytest.mark.parametrize(("key", "route"), [
+    ("a.zip", ("archive", "plain", "a.zip")),
+    ("archive", ("archive", "plain", "archive")),
+    ("archive/a.zip", ("archive", "plain", "a.zip")),
+    ("archive/fancy", ("archive", "plain", "fancy")),
+    ("archive/fancy/a.zip", ("archive", "fancy", "a.zip")),
+    ("archive/other/a.zip", ("archive", "plain", "other/a.zip")),
+    ("fancy/a.zip", ("archive", "plain", "fancy/a.zip")),
+    ("summed/fancy/x/y", ("summed", "fancy", "x/y")),
+])
+def test_a_key_names_conversion_and_profile_or_neither(key: str, route: tuple[str, str, str]) -> None:
+    found = route_key(key, Road().conversions)
+    assert (found.conversion, found.profile, found.path) == route
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "a\x00"])
+def test_an_output_name_that_is_no_single_component_is_refused(name: str) -> None:
+    with pytest.raises(Permanent):
+        output_key(route_key("a", Road().conversions), name)
+
+
+@pytest.mark.parametrize("name", ["a", "x" * 255, "ü" * 127, "\U0001f3ac" * 63, "ü" * 120])
+def test_a_manifest_has_a_name_that_a_file_system_takes(name: str) -> None:
+    found = manifest_key(f"archive/{name}", "0123456789abcdef")
+    assert found.startswith("archive/")
+    assert len(found.partition("/")[2].encode()) <= 255
