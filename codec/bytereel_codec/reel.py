@@ -34,8 +34,7 @@ def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorou
     if not reels and not thorough:
         reels = index_reels(reader, thorough=True)
     if not reels:
-        raise Permanent("reel.none", "the file is no reel: it holds no bytereel frame",
-                        hint="was it re-encoded? a reel of profile archive must keep its pictures as they are")
+        raise no_reel()
     ids = [found for found in reels if found.startswith(reel_id or b"")]
     if not ids:
         raise Permanent("reel.not_here", "the file does not hold the reel that was asked for",
@@ -44,6 +43,12 @@ def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorou
         raise Permanent("reel.several", f"the file holds {len(ids)} reels",
                         hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids))
     return reels[ids[0]]
+
+
+def no_reel() -> Permanent:
+    """The error for a file without a single frame of ours."""
+    return Permanent("reel.none", "the file is no reel: it holds no bytereel frame",
+                     hint="was it re-encoded? a reel of profile archive must keep its pictures as they are")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,21 +223,27 @@ class ReelReader:
                          segment=segment, frame=frame, start=start, end=start + self._reel.span_bytes)
 
     def segment(self, index: int, write: Callable[[int, memoryview], None],
-                lost: Callable[[BytereelError, int, int], None]) -> bytes | None:
-        """Read a segment frame by frame: `write(offset, content)` for each; return its SHA-256, checked.
+                lost: Callable[[BytereelError, int, int], None], start: int, end: int) -> bytes | None:
+        """Read the frames of a segment that touch the source's bytes `[start, end)`: `write(offset, content)` for each.
 
-        Each frame that is lost goes to `lost(error, start, end)`, which may raise; then the digest is None.
-        Raises: Integrity `reel.bad_digest` when all frames are there and the whole is not what was written.
+        Returns the segment's SHA-256, checked, when all its frames were read, else None.
+
+        Each frame that is lost goes to `lost(error, start, end)`, which may raise; so does the whole segment, as
+        `reel.bad_digest`, when all frames are there and are not what was written.
         """
         digest = hashlib.sha256()
         stated: bytes | None = None
         whole = True
+        span = self._reel.span_bytes
         for frame in range(self._reel.frames.frames_in(index)):
+            offset = self._reel.offset_of(index, frame)
+            if offset + span <= start or offset >= end:
+                whole = False
+                continue
             try:
                 block = self.block(index, frame)
             except Integrity as error:
-                start = self._reel.offset_of(index, frame)
-                lost(error, start, start + self._reel.span_bytes)
+                lost(error, offset, offset + span)
                 whole = False
                 continue
             digest.update(block.content)
@@ -241,9 +252,9 @@ class ReelReader:
         if not whole:
             return None
         if stated != digest.digest():
-            start = self._reel.offset_of(index, 0)
-            error = Integrity("reel.bad_digest", f"segment {index} is not what was written", segment=index,
-                              expected=(stated or b"").hex(), actual=digest.hexdigest())
-            lost(error, start, start + self._reel.span_bytes * self._reel.frames_per_segment)
+            offset = self._reel.offset_of(index, 0)
+            lost(Integrity("reel.bad_digest", f"segment {index} is not what was written", segment=index,
+                           expected=(stated or b"").hex(), actual=digest.hexdigest()),
+                 offset, offset + span * self._reel.frames_per_segment)
             return None
         return digest.digest()

@@ -40,6 +40,7 @@ class ReelFrames:
     groups: int = 0
     columns: int = 0
     last_segment_frames: int | None = None
+    compressed: bool = False
 
     def note(self, header: FrameHeader, position: int) -> bool:
         """Take in a frame; False when it contradicts the reel (another layout) or is one copy too many."""
@@ -57,6 +58,7 @@ class ReelFrames:
             self.groups, self.columns = header.groups, header.columns
         if header.kind == Kind.DATA:
             self._note_end(header)
+            self.compressed |= bool(header.flags & Flag.COMPRESSED)
         return True
 
     def _note_end(self, header: FrameHeader) -> None:
@@ -127,3 +129,8 @@ def index_reels(reader: RangedReader, *, thorough: bool = False) -> dict[bytes, 
         if count > FRAMES_MAX:
             raise Permanent("reel.too_many_frames", f"the file holds more than {FRAMES_MAX} frames", expected=FRAMES_MAX)
     return reels
+
+
+def is_reel(reader: RangedReader) -> bool:
+    """Whether the file holds any frame at all, looking at every byte before saying no."""
+    return next(find_frames(reader), None) is not None

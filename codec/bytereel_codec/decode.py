@@ -1,0 +1,301 @@
+"""`decode_file` and `verify`: a reel back to its bytes, on one machine, by several threads.
+
+Every frame is proved by its CRC32C, every segment by its SHA-256, the whole by the tree digest. What is lost comes back
+from parity, or is named as ranges of the original. The target appears when it is complete and right; `salvage` keeps
+what could be read, with zeros in the ranges that could not.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bytereel_codec.envelope import Buffer, Secret
+from bytereel_codec.errors import BytereelError, Integrity, Permanent
+from bytereel_codec.folder import FolderExtractor
+from bytereel_codec.leader import Leader, safe_name, tree_digest
+from bytereel_codec.libav import is_cut_up, rewritten, unwrapped
+from bytereel_codec.ranged import FileReader, RangedReader
+from bytereel_codec.reel import Reel, ReelReader, frames_of_reel, no_reel
+from bytereel_codec.scan import is_reel
+from bytereel_codec.sink import StreamTarget, TargetFile
+from bytereel_codec.sources import read_fully
+
+Progress = Callable[[int, int | None], None]
+WORKERS_MAX = 256
+_SPOOL_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How to decode. `reel_id`: first bytes of the id where a file holds several. `start`/`end`: a range of the source."""
+
+    secret: Secret | None = None
+    workers: int = 1
+    salvage: bool = False
+    reel_id: bytes | None = None
+    start: int = 0
+    end: int | None = None
+    replace: bool = True
+    progress: Progress = field(default=lambda done, total: None)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeReport:
+    """What came back. `lost` are half-open ranges of the source, empty when all of it is right."""
+
+    name: str
+    target: str
+    source_bytes: int
+    digest: str | None
+    sha256: str | None
+    segments: int
+    recovered_frames: int
+    lost: tuple[tuple[int, int], ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is there and proved."""
+        return not self.lost
+
+
+class _Target(Protocol):
+    def write_at(self, offset: int, content: Buffer) -> None: ...
+
+
+class _Nowhere:
+    def write_at(self, offset: int, content: Buffer) -> None:
+        """Drop the bytes: verifying reads, and writes nothing."""
+
+
+def decode_file(source: Path | str, target: Path | str | None = None, options: DecodeOptions | None = None) -> DecodeReport:
+    """Give back what a reel holds, to `target` (a file, a folder for a folder's reel, `-`: standard output).
+
+    Without a target the name in the reel is used, in the current folder, made safe. Raises: Permanent for what is no
+    reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
+    """
+    options = options or DecodeOptions()
+    with opened_reel(source, options.secret, options.reel_id) as reel:
+        return _Decoding(reel, options).run(None if target is None else str(target))
+
+
+def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeReport:
+    """Read the whole reel and prove every byte, writing nothing. The report names what is lost; raises as `decode_file`
+    does for a file that is no reel or cannot be opened."""
+    options = options or DecodeOptions()
+    with opened_reel(source, options.secret, options.reel_id) as reel:
+        return _Decoding(reel, options).check()
+
+
+@contextmanager
+def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None = None) -> Iterator[Reel]:
+    """The reel in a file, on standard input (`-`, kept in a temporary file), or in a container that cuts its pictures up."""
+    with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
+        path = Path(source)
+        if str(source) == "-":
+            path = Path(folder) / "reel"
+            _spool(path)
+        with FileReader(path) as reader:
+            plain = Path(folder) / "pictures"
+            if is_cut_up(reader):
+                unwrapped(path, plain)
+            elif not is_reel(reader) and not rewritten(path, plain):
+                raise no_reel()
+            if not plain.exists():
+                yield _opened(reader, secret, reel_id)
+                return
+            with FileReader(plain) as pictures:
+                yield _opened(pictures, secret, reel_id)
+
+
+def _opened(reader: RangedReader, secret: Secret | None, reel_id: bytes | None) -> Reel:
+    reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
+    if not reel.is_complete():
+        reel.look_thoroughly()
+    return reel
+
+
+def _spool(path: Path) -> None:
+    with TargetFile(path) as file:
+        buffer = memoryview(bytearray(_SPOOL_BYTES))
+        offset = 0
+        while count := read_fully(sys.stdin.buffer, buffer):
+            file.write_at(offset, buffer[:count])
+            offset += count
+        file.commit(offset)
+
+
+class _Decoding:
+    """One run over a reel."""
+
+    def __init__(self, reel: Reel, options: DecodeOptions) -> None:
+        self._reel = reel
+        self._options = options
+        self._leader = self._read_leader()
+        self._size = self._source_bytes()
+        self._start = min(options.start, self._size)
+        self._end = self._size if options.end is None else min(options.end, self._size)
+        self._lost: list[tuple[int, int]] = []
+        self._reasons: list[str] = []
+        self._digests: dict[int, bytes] = {}
+        self._done = 0
+
+    def run(self, target: str | None) -> DecodeReport:
+        folder = self._leader is not None and self._leader.kind == "folder"
+        name = safe_name(self._leader.name if self._leader else "", fallback="restored")
+        if target == "-":
+            self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
+            self._settle()
+        elif folder and self._is_whole_range():
+            self._run_folder(Path(target or name))
+        else:
+            with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
+                self._read_into(file, workers=self._options.workers)
+                self._settle()
+                file.commit(self._end - self._start)
+        return self._report(target or name)
+
+    def check(self) -> DecodeReport:
+        self._read_into(_Nowhere(), workers=self._options.workers)
+        self._check_whole()
+        return self._report("")
+
+    def _run_folder(self, target: Path) -> None:
+        if target.exists():
+            raise Permanent("target.exists", f"{str(target)!r} exists", hint="give another name for the folder")
+        with tempfile.TemporaryDirectory(prefix=".bytereel-", dir=target.parent) as beside:
+            extractor = FolderExtractor(Path(beside) / "folder")
+            try:
+                self._read_into(extractor, workers=1)
+            finally:
+                extractor.finish()
+            self._settle()
+            (Path(beside) / "folder").rename(target)
+
+    def _is_whole_range(self) -> bool:
+        return (self._start, self._end) == (0, self._size)
+
+    def _read_leader(self) -> Leader | None:
+        try:
+            return ReelReader(self._reel).leader()
+        except Integrity:
+            if not self._options.salvage:
+                raise
+            return None
+
+    def _source_bytes(self) -> int:
+        """The leader's word where it fits the layout, else what the last frame says, else the most it could be."""
+        last = self._reel.segments - 1
+        if last < 0:
+            return 0
+        frame = self._reel.frames.frames_in(last) - 1
+        offset = self._reel.offset_of(last, frame)
+        stated = self._leader.size_bytes if self._leader else None
+        if stated is not None and offset < stated <= offset + self._reel.span_bytes:
+            return stated
+        try:
+            return offset + len(ReelReader(self._reel).block(last, frame).content)
+        except Integrity:
+            return offset + self._reel.span_bytes
+
+    def _read_into(self, target: _Target, *, workers: int) -> None:
+        span = self._reel.span_bytes * self._reel.frames_per_segment
+        numbers = iter(range(self._start // span, -(-self._end // span) if self._end > self._start else 0))
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            reader = ReelReader(self._reel)
+            for number in numbers:
+                if failed:
+                    return
+                try:
+                    self._read_segment(reader, number, target)
+                except BaseException as error:
+                    failed.append(error)
+                    raise
+
+        if workers == 1:
+            work()
+            return
+        with ThreadPoolExecutor(min(workers, WORKERS_MAX)) as pool:
+            wait([pool.submit(work) for _ in range(min(workers, WORKERS_MAX))])
+        if failed:
+            raise failed[0]
+
+    def _read_segment(self, reader: ReelReader, number: int, target: _Target) -> None:
+        def write(offset: int, content: memoryview) -> None:
+            first, last = max(offset, self._start), min(offset + len(content), self._end)
+            if first < last:
+                target.write_at(first - self._start, content[first - offset:last - offset])
+                self._done += last - first
+                self._options.progress(self._done, self._end - self._start)
+
+        def lost(error: BytereelError, start: int, end: int) -> None:
+            self._lose(error, start, end, target)
+
+        digest = reader.segment(number, write, lost, self._start, self._end)
+        if digest is not None:
+            self._digests[number] = digest
+
+    def _lose(self, error: BytereelError, start: int, end: int, target: _Target) -> None:
+        start, end = max(start, self._start), min(end, self._end)
+        if start >= end:
+            return
+        self._lost.append((start, end))
+        self._reasons.append(error.message)
+        if isinstance(target, TargetFile | _Nowhere) or error.error_id == "reel.bad_digest":
+            return
+        if not self._options.salvage:
+            raise self._damage()
+        for offset in range(start, end, _SPOOL_BYTES):
+            target.write_at(offset - self._start, bytes(min(_SPOOL_BYTES, end - offset)))
+
+    def _settle(self) -> None:
+        """Refuse what is not whole, unless salvaging."""
+        self._check_whole()
+        if self._lost and not self._options.salvage:
+            raise self._damage()
+
+    def _check_whole(self) -> None:
+        if self._lost or not self._is_whole_range():
+            return
+        stated = self._leader.digest if self._leader else None
+        found = tree_digest(self._digests[number] for number in range(self._reel.segments))
+        if self._leader is not None and self._leader.size_bytes not in (None, self._size):
+            self._lost.append((self._size, self._leader.size_bytes or 0))
+            self._reasons.append("the end of the reel is missing")
+        elif stated is not None and stated != found:
+            self._lost.append((0, self._size))
+            self._reasons.append("the whole is not what was written: the digests differ")
+
+    def _damage(self) -> Integrity:
+        ranges = _joined(self._lost)
+        count = sum(end - start for start, end in ranges)
+        shown = ", ".join(f"{start}-{end}" for start, end in ranges[:8]) + (" ..." if len(ranges) > 8 else "")
+        return Integrity(
+            "reel.damaged", f"{count} of {self._size} bytes of the original are lost: bytes {shown}",
+            hint="--salvage writes what is left, with zeros for the rest", lost=ranges[:1000], reasons=self._reasons[:8],
+            source_bytes=self._size)
+
+    def _report(self, target: str) -> DecodeReport:
+        whole = not self._lost and self._is_whole_range()
+        leader = self._leader
+        return DecodeReport(
+            leader.name if leader else "", target, self._size, leader.digest if leader and whole else None,
+            leader.sha256 if leader and whole else None, self._reel.segments, len(self._reel.recovered),
+            tuple(_joined(self._lost)), tuple(dict.fromkeys(self._reasons)))
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

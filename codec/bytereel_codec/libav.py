@@ -1,0 +1,110 @@
+"""The one place that knows PyAV: reels in containers that cut pictures into pieces, or in another lossless codec.
+
+A transport stream spreads a picture over many packets, and a lossless re-encode holds no I_PCM at all; here both become
+pictures again, written in a row as a raw stream of the same syntax. The name a file has never reaches libav: it is
+opened as bytes, so a playlist cannot make it open anything else.
+
+Source: libavcodec `AV_CODEC_ID_H264`; ITU-T H.264 annex B.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from bytereel_codec.errors import Permanent
+from bytereel_codec.h264 import slice_start
+from bytereel_codec.header import parse_masked
+from bytereel_codec.macroblocks import (
+    HEADER_BYTES,
+    MACROBLOCK_BYTES,
+    MACROBLOCK_CODED_BYTES,
+    WHITENING_BYTES,
+    write_macroblocks,
+)
+from bytereel_codec.ranged import RangedReader, read_range
+
+_log = logging.getLogger(__name__)
+Picture = npt.NDArray[np.uint8]
+_SNIFF_BYTES = 4096
+_TS_PACKET_BYTES = 188
+_LOOK_PICTURES = 64
+
+
+def is_cut_up(reader: RangedReader) -> bool:
+    """Whether the file is of a container that does not keep pictures in one piece (MPEG-TS)."""
+    head = bytes(read_range(reader, 0, _SNIFF_BYTES))
+    return len(head) >= 4 * _TS_PACKET_BYTES and all(head[i * _TS_PACKET_BYTES] == 0x47 for i in range(4))
+
+
+def unwrapped(path: Path, target: Path) -> None:
+    """Write the packets of the file's first video stream to `target`, one after the other.
+
+    Raises: Permanent `reel.none` when libav finds no video in it.
+    """
+    try:
+        with path.open("rb") as file, target.open("wb") as out, av.open(file, mode="r") as container:
+            stream = container.streams.video[0]
+            for packet in container.demux(stream):
+                out.write(bytes(packet))
+    except (av.FFmpegError, IndexError) as error:
+        raise Permanent("reel.none", "the file is no reel: it holds no video that can be read") from error
+
+
+def rewritten(path: Path, target: Path) -> bool:
+    """Decode the file's pictures and write those that carry frames to `target` as I_PCM; False when none of the first
+    `_LOOK_PICTURES` does, or libav finds no video."""
+    table = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)  # the samples are whitened already
+    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+    found = False
+    try:
+        with target.open("wb") as out:
+            for number, image in enumerate(decoded_pictures(path)):
+                header = parse_masked(image[:HEADER_BYTES].tobytes()) if len(image) > HEADER_BYTES else None
+                if header is not None and HEADER_BYTES + header.length <= len(image):
+                    stream = np.empty(len(image) * 2, np.uint8)
+                    start = slice_start(0)
+                    stream[:len(start)] = np.frombuffer(start, np.uint8)
+                    end = write_macroblocks(image, len(image), table, 0, stream, len(start), raw)
+                    out.write(memoryview(stream)[:end])
+                    found = True
+                elif not found and number >= _LOOK_PICTURES:
+                    break
+    except (av.FFmpegError, IndexError) as error:
+        _log.debug("libav gave up on the file: %s", error)
+    if not found:
+        target.unlink()
+    return found
+
+
+def decoded_pictures(path: Path) -> Iterator[Picture]:
+    """Each picture of the file's first video stream, as libavcodec decodes it, in the order of an image's bytes.
+
+    Shapes: uint8[macroblocks * 384]. Planes are copied as they are, honouring their line size.
+    """
+    with path.open("rb") as file, av.open(file, mode="r") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_type = "AUTO"
+        for frame in container.decode(stream):
+            if frame.format.name in ("yuv420p", "yuvj420p"):
+                yield _image_order([_samples(plane) for plane in frame.planes])
+
+
+def _samples(plane: av.video.plane.VideoPlane) -> Picture:
+    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return lines[:, :plane.width]
+
+
+def _image_order(planes: list[Picture]) -> Picture:
+    """Planes to macroblocks: for each 256 luma, 64 Cb, 64 Cr samples."""
+    rows, columns = planes[0].shape[0] // 16, planes[0].shape[1] // 16
+    image = np.empty((rows * columns, MACROBLOCK_BYTES), np.uint8)
+    start = 0
+    for plane, side in zip(planes, (16, 8, 8), strict=True):
+        blocks = plane.reshape(rows, side, columns, side).transpose(0, 2, 1, 3)
+        image[:, start:start + side * side] = blocks.reshape(rows * columns, side * side)
+        start += side * side
+    return image.reshape(-1)
