@@ -23,8 +23,21 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "BytereelError", "DecodeOptions", "DecodeReport", "EncodeOptions", "EncodeSummary", "Integrity", "Permanent",
-    "ReelDescription", "Secret", "Temporary", "decode_file", "encode_file", "inspect", "open_reel", "secret_from_files",
+    "BytereelError",
+    "DecodeOptions",
+    "DecodeReport",
+    "EncodeOptions",
+    "EncodeSummary",
+    "Integrity",
+    "Permanent",
+    "ReelDescription",
+    "Secret",
+    "Temporary",
+    "decode_file",
+    "encode_file",
+    "inspect",
+    "open_reel",
+    "secret_from_files",
     "verify",
 ]
 

@@ -26,8 +26,9 @@ class HeadWriter:
     `layout.source_bytes` is None for a stream: there is no segment index then.
     """
 
-    def __init__(self, parameters: ReelParameters, envelope: Envelope, layout: Layout, leader: Leader,
-                 parity_pictures: int) -> None:
+    def __init__(
+        self, parameters: ReelParameters, envelope: Envelope, layout: Layout, leader: Leader, parity_pictures: int
+    ) -> None:
         self._parameters = parameters
         self._writer = SegmentWriter(parameters, envelope)
         self._layout = layout
@@ -46,8 +47,9 @@ class HeadWriter:
             return self._pictures
         return 2 + self._layout.segments + -(-parity_pictures // self._layout.frames_per_segment)
 
-    def write(self, leader: Leader, data: Sequence[ChunkSizes] = (), parity: Sequence[ChunkSizes] = (),
-              tail_bytes: int = 0) -> bytes:
+    def write(
+        self, leader: Leader, data: Sequence[ChunkSizes] = (), parity: Sequence[ChunkSizes] = (), tail_bytes: int = 0
+    ) -> bytes:
         """The head. `data` and `parity` give the chunk sizes of each segment in order, empty while not known."""
         final = leader.digest is not None
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=final, picture=0)

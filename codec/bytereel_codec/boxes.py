@@ -41,24 +41,62 @@ def init_section(geometry: Geometry, frames: int | None) -> bytes:
     timescale = geometry.frames_per_second * FRAME_TICKS
     w, h = geometry.width, geometry.height
     sps, pps = sequence_parameter_set(geometry), picture_parameter_set()
-    avcc = box(b"avcC", bytes([1, *sps[1:4], 0xFF, 0xE1]), struct.pack(">H", len(sps)), sps, b"\x01",
-               struct.pack(">H", len(pps)), pps, b"\xfd\xf8\xf8\x00")
-    avc1 = box(b"avc1", struct.pack(">6xH16xHHIIIH32sHh", 1, w, h, 0x480000, 0x480000, 0, 1, b"\x08bytereel", 24, -1), avcc)
-    tables = b"".join((
-        _full(b"stsd", 0, 0, struct.pack(">I", 1), avc1),
-        _full(b"stts", 0, 0, bytes(4)), _full(b"stsc", 0, 0, bytes(4)),
-        _full(b"stsz", 0, 0, bytes(8)), _full(b"stco", 0, 0, bytes(4)),
-    ))
-    minf = box(b"minf", _full(b"vmhd", 0, 1, bytes(8)), box(b"dinf", _full(b"dref", 0, 0, struct.pack(">I", 1),
-               _full(b"url ", 0, 1))), box(b"stbl", tables))
-    mdia = box(b"mdia", _full(b"mdhd", 1, 0, struct.pack(">QQIQHH", 0, 0, timescale, 0, 0x55C4, 0)),
-               _full(b"hdlr", 0, 0, struct.pack(">4x4s12x", b"vide"), b"bytereel\x00"), minf)
-    tkhd = _full(b"tkhd", 1, 3, struct.pack(">QQI4xQ8xhhhH", 0, 0, 1, 0, 0, 0, 0, 0), _MATRIX,
-                 struct.pack(">II", w << 16, h << 16))
-    mvhd = _full(b"mvhd", 1, 0, struct.pack(">QQIQIH10x", 0, 0, timescale, 0, 0x10000, 0x100), _MATRIX, bytes(24),
-                 struct.pack(">I", 2))
-    mvex = box(b"mvex", _full(b"mehd", 1, 0, struct.pack(">Q", duration)),
-               _full(b"trex", 0, 0, struct.pack(">IIIII", 1, 1, FRAME_TICKS, 0, _SYNC_SAMPLE)))
+    avcc = box(
+        b"avcC",
+        bytes([1, *sps[1:4], 0xFF, 0xE1]),
+        struct.pack(">H", len(sps)),
+        sps,
+        b"\x01",
+        struct.pack(">H", len(pps)),
+        pps,
+        b"\xfd\xf8\xf8\x00",
+    )
+    avc1 = box(
+        b"avc1", struct.pack(">6xH16xHHIIIH32sHh", 1, w, h, 0x480000, 0x480000, 0, 1, b"\x08bytereel", 24, -1), avcc
+    )
+    tables = b"".join(
+        (
+            _full(b"stsd", 0, 0, struct.pack(">I", 1), avc1),
+            _full(b"stts", 0, 0, bytes(4)),
+            _full(b"stsc", 0, 0, bytes(4)),
+            _full(b"stsz", 0, 0, bytes(8)),
+            _full(b"stco", 0, 0, bytes(4)),
+        )
+    )
+    minf = box(
+        b"minf",
+        _full(b"vmhd", 0, 1, bytes(8)),
+        box(b"dinf", _full(b"dref", 0, 0, struct.pack(">I", 1), _full(b"url ", 0, 1))),
+        box(b"stbl", tables),
+    )
+    mdia = box(
+        b"mdia",
+        _full(b"mdhd", 1, 0, struct.pack(">QQIQHH", 0, 0, timescale, 0, 0x55C4, 0)),
+        _full(b"hdlr", 0, 0, struct.pack(">4x4s12x", b"vide"), b"bytereel\x00"),
+        minf,
+    )
+    tkhd = _full(
+        b"tkhd",
+        1,
+        3,
+        struct.pack(">QQI4xQ8xhhhH", 0, 0, 1, 0, 0, 0, 0, 0),
+        _MATRIX,
+        struct.pack(">II", w << 16, h << 16),
+    )
+    mvhd = _full(
+        b"mvhd",
+        1,
+        0,
+        struct.pack(">QQIQIH10x", 0, 0, timescale, 0, 0x10000, 0x100),
+        _MATRIX,
+        bytes(24),
+        struct.pack(">I", 2),
+    )
+    mvex = box(
+        b"mvex",
+        _full(b"mehd", 1, 0, struct.pack(">Q", duration)),
+        _full(b"trex", 0, 0, struct.pack(">IIIII", 1, 1, FRAME_TICKS, 0, _SYNC_SAMPLE)),
+    )
     ftyp = box(b"ftyp", b"iso6", bytes(4), b"iso6", b"cmfc", b"avc1", b"mp41")
     return ftyp + box(b"moov", mvhd, box(b"trak", tkhd, mdia), mvex)
 
@@ -66,8 +104,12 @@ def init_section(geometry: Geometry, frames: int | None) -> bytes:
 def chunk_start(picture: int, sample_bytes: int) -> bytes:
     """`moof` and the head of `mdat` for the reel's picture of that number. The size is always `CHUNK_START_BYTES`."""
     trun = _full(b"trun", 0, 0x000201, struct.pack(">IiI", 1, CHUNK_START_BYTES, sample_bytes))
-    traf = box(b"traf", _full(b"tfhd", 0, 0x020000, struct.pack(">I", 1)),
-               _full(b"tfdt", 1, 0, struct.pack(">Q", picture * FRAME_TICKS)), trun)
+    traf = box(
+        b"traf",
+        _full(b"tfhd", 0, 0x020000, struct.pack(">I", 1)),
+        _full(b"tfdt", 1, 0, struct.pack(">Q", picture * FRAME_TICKS)),
+        trun,
+    )
     moof = box(b"moof", _full(b"mfhd", 0, 0, struct.pack(">I", (picture + 1) & 0xFFFFFFFF)), traf)
     return moof + struct.pack(">I4s", 8 + sample_bytes, b"mdat")
 
@@ -99,7 +141,7 @@ def parse_segment_index(head: bytes) -> tuple[int, list[tuple[int, int]]] | None
         if size < 8:
             return None
         if kind == b"sidx" and offset + size <= len(head) and size >= sidx_bytes(0):
-            return offset + size, _references(head[offset:offset + size])
+            return offset + size, _references(head[offset : offset + size])
         offset += size
     return None
 
@@ -107,6 +149,8 @@ def parse_segment_index(head: bytes) -> tuple[int, list[tuple[int, int]]] | None
 def _references(sidx: bytes) -> list[tuple[int, int]]:
     version, timescale, _, first, count = struct.unpack_from(">I4xIQQ2xH", sidx, 8)
     if version >> 24 != 1 or first != 0 or timescale == 0 or sidx_bytes(count) != len(sidx):
-        raise Integrity("reel.bad_index", "the reel's segment index is damaged", hint="bytereel verify says what is left")
-    rows = struct.iter_unpack(">III", sidx[sidx_bytes(0):])
+        raise Integrity(
+            "reel.bad_index", "the reel's segment index is damaged", hint="bytereel verify says what is left"
+        )
+    rows = struct.iter_unpack(">III", sidx[sidx_bytes(0) :])
     return [(size & 0x7FFFFFFF, ticks // FRAME_TICKS) for size, ticks, _ in rows]

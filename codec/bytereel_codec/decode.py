@@ -32,7 +32,7 @@ _SPOOL_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How to decode. `reel_id`: first bytes of the id where a file holds several. `start`/`end`: a range of the source."""
+    """How to decode. `reel_id`: first bytes of the id, where there are several. `start`/`end`: a range."""
 
     secret: Secret | None = None
     workers: int = 1
@@ -73,7 +73,9 @@ class _Nowhere:
         """Drop the bytes: verifying reads, and writes nothing."""
 
 
-def decode_file(source: Path | str, target: Path | str | None = None, options: DecodeOptions | None = None) -> DecodeReport:
+def decode_file(
+    source: Path | str, target: Path | str | None = None, options: DecodeOptions | None = None
+) -> DecodeReport:
     """Give back what a reel holds, to `target` (a file, a folder for a folder's reel, `-`: standard output).
 
     Without a target the name in the reel is used, in the current folder, made safe. Raises: Permanent for what is no
@@ -94,7 +96,7 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
 
 @contextmanager
 def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None = None) -> Iterator[Reel]:
-    """The reel in a file, on standard input (`-`, kept in a temporary file), or in a container that cuts its pictures up."""
+    """The reel in a file, on standard input (`-`, spooled), or in a container that cuts its pictures up."""
     with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
         path = Path(source)
         if str(source) == "-":
@@ -231,7 +233,7 @@ class _Decoding:
         def write(offset: int, content: memoryview) -> None:
             first, last = max(offset, self._start), min(offset + len(content), self._end)
             if first < last:
-                target.write_at(first - self._start, content[first - offset:last - offset])
+                target.write_at(first - self._start, content[first - offset : last - offset])
                 self._done += last - first
                 self._options.progress(self._done, self._end - self._start)
 
@@ -278,17 +280,28 @@ class _Decoding:
         count = sum(end - start for start, end in ranges)
         shown = ", ".join(f"{start}-{end}" for start, end in ranges[:8]) + (" ..." if len(ranges) > 8 else "")
         return Integrity(
-            "reel.damaged", f"{count} of {self._size} bytes of the original are lost: bytes {shown}",
-            hint="--salvage writes what is left, with zeros for the rest", lost=ranges[:1000], reasons=self._reasons[:8],
-            source_bytes=self._size)
+            "reel.damaged",
+            f"{count} of {self._size} bytes of the original are lost: bytes {shown}",
+            hint="--salvage writes what is left, with zeros for the rest",
+            lost=ranges[:1000],
+            reasons=self._reasons[:8],
+            source_bytes=self._size,
+        )
 
     def _report(self, target: str) -> DecodeReport:
         whole = not self._lost and self._is_whole_range()
         leader = self._leader
         return DecodeReport(
-            leader.name if leader else "", target, self._size, leader.digest if leader and whole else None,
-            leader.sha256 if leader and whole else None, self._reel.segments, len(self._reel.recovered),
-            tuple(_joined(self._lost)), tuple(dict.fromkeys(self._reasons)))
+            leader.name if leader else "",
+            target,
+            self._size,
+            leader.digest if leader and whole else None,
+            leader.sha256 if leader and whole else None,
+            self._reel.segments,
+            len(self._reel.recovered),
+            tuple(_joined(self._lost)),
+            tuple(dict.fromkeys(self._reasons)),
+        )
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -18,7 +18,6 @@ from typing import BinaryIO, TypeVar
 
 from bytereel_codec.assembly import ChunkSizes, HeadWriter, tail_picture
 from bytereel_codec.envelope import Envelope, Secret
-from bytereel_codec.errors import Permanent
 from bytereel_codec.folder import folder_stream
 from bytereel_codec.geometry import Geometry, Layout, layout_for
 from bytereel_codec.leader import Leader, cut_name, tree_digest
@@ -101,9 +100,14 @@ class _Source:
 @contextmanager
 def _open_source(source: str, options: EncodeOptions) -> Iterator[_Source]:
     created = options.created if options.created is not None else datetime.now(UTC).isoformat(timespec="seconds")
-    leader = Leader(options.name or "", profile=options.profile, parity_percent=options.parity_percent, created=created,
-                    software=SOFTWARE)
-    name = cut_name(options.name or os.path.basename(os.path.abspath(source)))  # noqa: PTH119
+    leader = Leader(
+        options.name or "",
+        profile=options.profile,
+        parity_percent=options.parity_percent,
+        created=created,
+        software=SOFTWARE,
+    )
+    name = cut_name(options.name or Path(source).absolute().name)
     if source == "-":
         yield _stream_source(replace(leader, name=cut_name(options.name or "stdin")), sys.stdin.buffer)
     elif Path(source).is_dir():
@@ -112,8 +116,12 @@ def _open_source(source: str, options: EncodeOptions) -> Iterator[_Source]:
             yield replace(opened, check=stream.check)
     else:
         with FileReader(source) as reader:
-            yield _Source(replace(leader, name=name), reader.size_bytes, lambda layout: FileFeed(reader, layout),
-                          reader.check_unchanged)
+            yield _Source(
+                replace(leader, name=name),
+                reader.size_bytes,
+                lambda layout: FileFeed(reader, layout),
+                reader.check_unchanged,
+            )
 
 
 def _stream_source(leader: Leader, stream: BinaryIO) -> _Source:
@@ -134,8 +142,16 @@ class _Encoding:
         shape = parity_shape(self._layout.segments, options.parity_percent)
         secret = options.secret
         self._parameters = ReelParameters(
-            options.random(16), self._layout.geometry, self._layout.frames_per_segment, self._layout.segments,
-            shape.groups, shape.columns, options.compress, secret is not None, secret.scrypt_log2_n if secret else 0)
+            options.random(16),
+            self._layout.geometry,
+            self._layout.frames_per_segment,
+            self._layout.segments,
+            shape.groups,
+            shape.columns,
+            options.compress,
+            secret is not None,
+            secret.scrypt_log2_n if secret else 0,
+        )
         self._key = secret.reel_key(self._parameters.reel_id, self._parameters.scrypt_log2_n) if secret else None
         self._facts: dict[int, SegmentFacts] = {}
         self._done = 0
@@ -179,21 +195,41 @@ class _Encoding:
         parity = self._write_parity(target, sink, layout) if isinstance(target, TargetFile) else []
         return self._finish(target, sink, head, layout, parity)
 
-    def _finish(self, target: TargetFile | StreamTarget, sink: OrderedSink, head: HeadWriter, layout: Layout,
-                parity: list[ChunkSizes]) -> tuple[int, EncodeSummary]:
+    def _finish(
+        self,
+        target: TargetFile | StreamTarget,
+        sink: OrderedSink,
+        head: HeadWriter,
+        layout: Layout,
+        parity: list[ChunkSizes],
+    ) -> tuple[int, EncodeSummary]:
         facts = [self._facts[index] for index in range(layout.segments)]
         assert layout.source_bytes is not None
         leader = replace(
-            self._source.leader, size_bytes=layout.source_bytes, segments=layout.segments, parity_segments=len(parity),
-            digest=tree_digest(fact.digest for fact in facts), sha256=facts[0].digest.hex() if len(facts) == 1 else None)
+            self._source.leader,
+            size_bytes=layout.source_bytes,
+            segments=layout.segments,
+            parity_segments=len(parity),
+            digest=tree_digest(fact.digest for fact in facts),
+            sha256=facts[0].digest.hex() if len(facts) == 1 else None,
+        )
         picture = tail_picture(layout, parity)
         tail = head.tail(leader, picture)
         sink.write(tail)
         if isinstance(target, TargetFile):
             target.write_at(0, head.write(leader, [fact.chunk_bytes for fact in facts], parity, len(tail)))
         return sink.offset, EncodeSummary(
-            self._parameters.reel_id.hex(), layout.source_bytes, 0, leader.digest or "", leader.sha256, layout.segments,
-            len(parity), picture + 1, layout.geometry.name, self._parameters.sealed)
+            self._parameters.reel_id.hex(),
+            layout.source_bytes,
+            0,
+            leader.digest or "",
+            leader.sha256,
+            layout.segments,
+            len(parity),
+            picture + 1,
+            layout.geometry.name,
+            self._parameters.sealed,
+        )
 
     def _envelope(self) -> Envelope:
         return Envelope(self._key, self._options.random)
@@ -202,12 +238,14 @@ class _Encoding:
         if self._workers == 1:
             work()
             return
+
         def guarded() -> None:
             try:
                 work()
             except BaseException:
                 sink.abort()
                 raise
+
         with ThreadPoolExecutor(self._workers) as pool:
             futures = [pool.submit(guarded) for _ in range(self._workers)]
             wait(futures)
@@ -225,8 +263,9 @@ class _Encoding:
             self._advance(segment.end - segment.start)
             sink.pass_on()
 
-    def _encode_one(self, writer: SegmentWriter, segment: SourceSegment, sink: OrderedSink,
-                    kept: bytearray) -> SegmentFacts | None:
+    def _encode_one(
+        self, writer: SegmentWriter, segment: SourceSegment, sink: OrderedSink, kept: bytearray
+    ) -> SegmentFacts | None:
         chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
         return _pour(chunks, segment.index, sink, kept)
 
@@ -244,6 +283,7 @@ class _Encoding:
         with FileReader(target.partial) as reader:
             reel = Reel(reader, frames_of_reel(reader, parameters.reel_id))
             sink.start_again()
+
             def work() -> None:
                 frames, kept = ReelReader(reel), bytearray()
                 for number in numbers:
@@ -253,6 +293,7 @@ class _Encoding:
                         return
                     sizes[number] = poured
                     sink.pass_on()
+
             self._in_threads(sink, work)
         return [sizes[number] for number in range(shape.segments)]
 
@@ -274,5 +315,5 @@ def _pour(chunks: Generator[memoryview, None, T], index: int, sink: OrderedSink,
             sink.write(chunk)
             held = 0
         else:
-            kept[held:held + len(chunk)] = chunk
+            kept[held : held + len(chunk)] = chunk
             held += len(chunk)

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import zstandard
@@ -53,12 +54,26 @@ class Secret:
         """The reel's own 32-byte key. Raises: Permanent `secret.wrong_kind` when the reel wants the other kind."""
         if (self.passphrase is not None) != (scrypt_log2_n > 0):
             wanted = "--passphrase-file" if scrypt_log2_n else "--key-file"
-            raise Permanent("secret.wrong_kind", "the reel was sealed with the other kind of secret", hint=f"use {wanted}")
-        if self.passphrase is not None:
-            return hashlib.scrypt(self.passphrase, salt=reel_id, n=1 << scrypt_log2_n, r=8, p=1, dklen=KEY_BYTES,
-                                  maxmem=(1 << scrypt_log2_n) * 1024 + (1 << 20))
-        assert self.key is not None
-        return HKDF(SHA256(), KEY_BYTES, reel_id, b"bytereel frame key").derive(self.key)
+            raise Permanent(
+                "secret.wrong_kind", "the reel was sealed with the other kind of secret", hint=f"use {wanted}"
+            )
+        return _derived(self, reel_id, scrypt_log2_n)
+
+
+@lru_cache(maxsize=16)
+def _derived(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
+    if secret.passphrase is not None:
+        return hashlib.scrypt(
+            secret.passphrase,
+            salt=reel_id,
+            n=1 << scrypt_log2_n,
+            r=8,
+            p=1,
+            dklen=KEY_BYTES,
+            maxmem=(1 << scrypt_log2_n) * 1024 + (1 << 20),
+        )
+    assert secret.key is not None
+    return HKDF(SHA256(), KEY_BYTES, reel_id, b"bytereel frame key").derive(secret.key)
 
 
 def secret_from_files(passphrase_file: Path | None, key_file: Path | None) -> Secret | None:
@@ -75,11 +90,18 @@ def secret_from_files(passphrase_file: Path | None, key_file: Path | None) -> Se
         with path.open("rb") as file:
             content = file.read(PASSPHRASE_BYTES_MAX + 1)
     except OSError as error:
-        raise Permanent("secret.unreadable", f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)) from error
+        raise Permanent(
+            "secret.unreadable", f"{str(path)!r} cannot be read: {error.strerror}", path=str(path)
+        ) from error
     if key_file is not None:
         if len(content) != KEY_BYTES:
-            raise Permanent("secret.bad_key", f"{str(path)!r} is not a key of {KEY_BYTES} bytes",
-                            hint="make one with: head -c 32 /dev/urandom > key", expected=KEY_BYTES, actual=len(content))
+            raise Permanent(
+                "secret.bad_key",
+                f"{str(path)!r} is not a key of {KEY_BYTES} bytes",
+                hint="make one with: head -c 32 /dev/urandom > key",
+                expected=KEY_BYTES,
+                actual=len(content),
+            )
         return Secret(key=content)
     passphrase = content.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase or len(content) > PASSPHRASE_BYTES_MAX:
@@ -93,7 +115,7 @@ def is_compressible(block: memoryview) -> bool:
         sample = bytes(block)
     else:
         step = (len(block) - _SAMPLE_BYTES) // (_SAMPLES - 1)
-        sample = b"".join(block[i * step:i * step + _SAMPLE_BYTES] for i in range(_SAMPLES))
+        sample = b"".join(block[i * step : i * step + _SAMPLE_BYTES] for i in range(_SAMPLES))
     return len(zstandard.ZstdCompressor(level=1).compress(sample)) < _WORTHWHILE * len(sample)
 
 
@@ -146,16 +168,23 @@ class Envelope:
         try:
             return self._cipher.decrypt(bytes(payload[:NONCE_BYTES]), payload[NONCE_BYTES:], header.bound_part())
         except InvalidTag as error:
-            raise Permanent("reel.wrong_key", "the passphrase or key does not open this reel",
-                            hint="the bytes are as they were written: it is the secret that is wrong") from error
+            raise Permanent(
+                "reel.wrong_key",
+                "the passphrase or key does not open this reel",
+                hint="the bytes are as they were written: it is the secret that is wrong",
+            ) from error
 
     def _decompressed(self, block: Buffer, limit_bytes: int) -> bytes:
         try:
             # Without a stated size the library would trust the stream; every block states its own.
             size = zstandard.frame_content_size(bytes(block[:18]))
             if not 0 <= size <= limit_bytes:
-                raise Integrity("reel.bad_block", "a compressed block states a size out of its bounds",
-                                expected=limit_bytes, actual=size)
+                raise Integrity(
+                    "reel.bad_block",
+                    "a compressed block states a size out of its bounds",
+                    expected=limit_bytes,
+                    actual=size,
+                )
             return self._decompressor.decompress(block, max_output_size=limit_bytes)
         except zstandard.ZstdError as error:
             raise Integrity("reel.bad_block", f"a compressed block cannot be read: {error}") from error

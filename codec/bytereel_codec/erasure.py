@@ -50,8 +50,8 @@ def coefficient(column: int, row: int) -> int:
 def _accumulate(target, source, factor):  # type: ignore[no-untyped-def]
     """target ^= factor * source, byte by byte, for as long as the source is: shift and add on whole vectors."""
     for block in range(0, source.size, 4096):
-        part = source[block:block + 4096]
-        out = target[block:block + part.size]
+        part = source[block : block + 4096]
+        out = target[block : block + part.size]
         for i in range(part.size):
             value = part[i]
             total = np.uint8(0)
@@ -72,7 +72,7 @@ def recover(lost: Sequence[int], sums: Mapping[int, Row]) -> dict[int, Row]:
     `sums` maps a column to its parity row minus all the data rows that are there: what the lost rows alone add to it.
     The arrays are used up. Shapes: uint8[n], all of one length.
     """
-    columns = sorted(sums)[:len(lost)]
+    columns = sorted(sums)[: len(lost)]
     assert len(columns) == len(lost)
     matrix = [[coefficient(column, row) for row in lost] for column in columns]
     rows = [sums[column] for column in columns]

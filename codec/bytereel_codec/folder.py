@@ -40,7 +40,7 @@ def folder_stream(folder: Path) -> Iterator[FolderStream]:
     """The folder's tar stream, members in sorted order, made by a thread while it is read."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as stream:
-        made = FolderStream(stream)  # type: ignore[arg-type]
+        made = FolderStream(stream)
         thread = threading.Thread(target=_write_tar, args=(folder, writing, made.errors), daemon=True)
         thread.start()
         try:
@@ -52,15 +52,22 @@ def folder_stream(folder: Path) -> Iterator[FolderStream]:
 
 def _write_tar(folder: Path, descriptor: int, errors: list[BytereelError]) -> None:
     try:
-        with os.fdopen(descriptor, "wb", buffering=_COPY_BYTES) as pipe, \
-                tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_COPY_BYTES) as tar:
+        with (
+            os.fdopen(descriptor, "wb", buffering=_COPY_BYTES) as pipe,
+            tarfile.open(fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_COPY_BYTES) as tar,
+        ):
             for path in _members(folder):
                 _add_member(tar, folder, path)
     except BrokenPipeError:
         return  # the reader gave up, and knows why
     except (OSError, tarfile.TarError) as error:
-        errors.append(Permanent("source.unreadable", f"a file of {str(folder)!r} cannot be read: {error}",
-                                hint="check the permissions below the folder, and that nothing changes it meanwhile"))
+        errors.append(
+            Permanent(
+                "source.unreadable",
+                f"a file of {str(folder)!r} cannot be read: {error}",
+                hint="check the permissions below the folder, and that nothing changes it meanwhile",
+            )
+        )
 
 
 def _members(folder: Path) -> Iterator[Path]:
@@ -104,7 +111,7 @@ class FolderExtractor:
         view = memoryview(content)
         try:
             while view:
-                view = view[os.write(self._writing, view):]
+                view = view[os.write(self._writing, view) :]
         except BrokenPipeError:
             self.finish()
 
@@ -189,5 +196,8 @@ def _check_link(member: tarfile.TarInfo) -> None:
     ups = len(target.split("/")) - len([part for part in target.split("/") if part != ".."])
     depth = len(os.path.normpath(member.name).split("/")) - 1
     if target.startswith("/") or "\x00" in target or os.path.normpath(target) != target.rstrip("/") or ups > depth:
-        raise Integrity("folder.unsafe", f"the folder in the reel has a link out of it: {member.name!r} -> {target!r}",
-                        name=member.name)
+        raise Integrity(
+            "folder.unsafe",
+            f"the folder in the reel has a link out of it: {member.name!r} -> {target!r}",
+            name=member.name,
+        )

@@ -42,13 +42,16 @@ class Geometry:
 
 
 # The rates keep the stream under 240 Mbit/s, which players take (measured up to 9 frames/s at 1080p).
-GEOMETRIES = {g.name: g for g in (
-    Geometry("144p", 256, 144, 8),
-    Geometry("360p", 640, 368, 8),
-    Geometry("720p", 1280, 720, 8),
-    Geometry("1080p", 1920, 1088, 8),
-    Geometry("2160p", 3840, 2160, 2),
-)}
+GEOMETRIES = {
+    g.name: g
+    for g in (
+        Geometry("144p", 256, 144, 8),
+        Geometry("360p", 640, 368, 8),
+        Geometry("720p", 1280, 720, 8),
+        Geometry("1080p", 1920, 1088, 8),
+        Geometry("2160p", 3840, 2160, 2),
+    )
+}
 PICTURE_BYTES_MAX = max(g.picture_bytes for g in GEOMETRIES.values())
 _TIERS = ((512 << 10, "144p"), (8 << 20, "360p"), (64 << 20, "720p"), (64 << 30, "1080p"))
 
@@ -117,5 +120,7 @@ def layout_for(source_bytes: int | None, *, geometry: Geometry | None = None, pa
             frames = max(1, min(frames, -(-total // _SEGMENTS_WANTED)))
         frames = max(frames, -(-total // _SEGMENTS_MAX))
     if frames > SEGMENT_FRAMES_MAX:
-        raise Permanent("source.too_large", "the source is too large for one reel", expected=SEGMENT_FRAMES_MAX, actual=frames)
+        raise Permanent(
+            "source.too_large", "the source is too large for one reel", expected=SEGMENT_FRAMES_MAX, actual=frames
+        )
     return Layout(geometry, frames, source_bytes)

@@ -45,35 +45,86 @@ def _escaped(payload: bytes) -> bytes:
 
 def sequence_parameter_set(geometry: Geometry) -> bytes:
     """The SPS NAL unit of a geometry."""
-    vui = "".join((
-        "1", f"{1:08b}",                             # aspect_ratio_idc 1: square
-        "0",                                         # overscan_info
-        "1", f"{5:03b}", "1",                        # video_signal_type: unspecified format, full range
-        "1", f"{1:08b}", f"{1:08b}", f"{1:08b}",     # colour description BT.709
-        "0",                                         # chroma_loc_info
-        "1", f"{1:032b}", f"{2 * geometry.frames_per_second:032b}", "1",  # timing, fixed rate
-        "0", "0", "0",                               # no HRD, no pic_struct
-        "1", "1", _ue(0), _ue(0), _ue(16), _ue(16), _ue(0), _ue(1),  # bitstream restriction: no reordering
-    ))
-    bits = "".join((
-        f"{_PROFILE_HIGH:08b}", "00000000", f"{_LEVEL_6_2:08b}",
-        _ue(0),                                      # seq_parameter_set_id
-        _ue(1), _ue(0), _ue(0), "0", "0",            # 4:2:0, 8 bits, no bypass, no scaling matrix
-        _ue(0), _ue(2),                              # log2_max_frame_num - 4, pic_order_cnt_type
-        _ue(1), "0",                                 # max_num_ref_frames, no gaps
-        _ue(geometry.width // 16 - 1), _ue(geometry.height // 16 - 1),
-        "1", "1", "0", "1", vui,                     # frames only, direct_8x8, no cropping, VUI
-        "1",
-    ))
+    vui = "".join(
+        (
+            "1",
+            f"{1:08b}",  # aspect_ratio_idc 1: square
+            "0",  # overscan_info
+            "1",
+            f"{5:03b}",
+            "1",  # video_signal_type: unspecified format, full range
+            "1",
+            f"{1:08b}",
+            f"{1:08b}",
+            f"{1:08b}",  # colour description BT.709
+            "0",  # chroma_loc_info
+            "1",
+            f"{1:032b}",
+            f"{2 * geometry.frames_per_second:032b}",
+            "1",  # timing, fixed rate
+            "0",
+            "0",
+            "0",  # no HRD, no pic_struct
+            "1",
+            "1",
+            _ue(0),
+            _ue(0),
+            _ue(16),
+            _ue(16),
+            _ue(0),
+            _ue(1),  # bitstream restriction: no reordering
+        )
+    )
+    bits = "".join(
+        (
+            f"{_PROFILE_HIGH:08b}",
+            "00000000",
+            f"{_LEVEL_6_2:08b}",
+            _ue(0),  # seq_parameter_set_id
+            _ue(1),
+            _ue(0),
+            _ue(0),
+            "0",
+            "0",  # 4:2:0, 8 bits, no bypass, no scaling matrix
+            _ue(0),
+            _ue(2),  # log2_max_frame_num - 4, pic_order_cnt_type
+            _ue(1),
+            "0",  # max_num_ref_frames, no gaps
+            _ue(geometry.width // 16 - 1),
+            _ue(geometry.height // 16 - 1),
+            "1",
+            "1",
+            "0",
+            "1",
+            vui,  # frames only, direct_8x8, no cropping, VUI
+            "1",
+        )
+    )
     return _escaped(bytes([_NAL_SPS]) + _bytes_of(bits))
 
 
 def picture_parameter_set() -> bytes:
     """The PPS NAL unit, the same for every geometry."""
-    bits = "".join((
-        _ue(0), _ue(0), "0", "0", _ue(0), _ue(0), _ue(0), "0", "00",
-        _se(0), _se(0), _se(0), "1", "0", "0", "1",
-    ))
+    bits = "".join(
+        (
+            _ue(0),
+            _ue(0),
+            "0",
+            "0",
+            _ue(0),
+            _ue(0),
+            _ue(0),
+            "0",
+            "00",
+            _se(0),
+            _se(0),
+            _se(0),
+            "1",
+            "0",
+            "0",
+            "1",
+        )
+    )
     return _escaped(bytes([_NAL_PPS]) + _bytes_of(bits))
 
 
@@ -83,10 +134,20 @@ def slice_start(idr_id: int) -> bytes:
 
     `idr_id` is 0 or 1; neighbouring pictures take different ones.
     """
-    bits = "".join((
-        _ue(0), _ue(7), _ue(0), "0000", _ue(idr_id), "0", "0", _se(0), _ue(1),
-        _ue(_MB_I_PCM),
-    ))
+    bits = "".join(
+        (
+            _ue(0),
+            _ue(7),
+            _ue(0),
+            "0000",
+            _ue(idr_id),
+            "0",
+            "0",
+            _se(0),
+            _ue(1),
+            _ue(_MB_I_PCM),
+        )
+    )
     return bytes([_NAL_IDR]) + _bytes_of(bits)
 
 

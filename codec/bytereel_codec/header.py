@@ -72,9 +72,24 @@ class FrameHeader:
     def pack(self) -> bytes:
         """The 128 bytes, not masked, with the header's own CRC32C at the end."""
         body = _LAYOUT.pack(
-            MAGIC, FORMAT_VERSION, self.kind, self.profile, self.flags, self.reel_id, self.segment, self.frame,
-            self.frames, self.frames_per_segment, self.span_bytes, self.length, self.segments, self.groups, self.columns,
-            self.scrypt_log2_n, 0, self.payload_crc,
+            MAGIC,
+            FORMAT_VERSION,
+            self.kind,
+            self.profile,
+            self.flags,
+            self.reel_id,
+            self.segment,
+            self.frame,
+            self.frames,
+            self.frames_per_segment,
+            self.span_bytes,
+            self.length,
+            self.segments,
+            self.groups,
+            self.columns,
+            self.scrypt_log2_n,
+            0,
+            self.payload_crc,
         ).ljust(HEADER_BYTES - 4, b"\x00")
         return body + crc32c.crc32c(body).to_bytes(4, "big")
 
@@ -93,7 +108,7 @@ class FrameHeader:
 
 def whitening_shift(packed: bytes | bytearray | memoryview) -> int:
     """Where in the whitening table the image's byte 0 stands: the low 16 bits of the header's CRC32C."""
-    return int.from_bytes(packed[HEADER_BYTES - 2:HEADER_BYTES], "big")
+    return int.from_bytes(packed[HEADER_BYTES - 2 : HEADER_BYTES], "big")
 
 
 def parse_header(packed: bytes) -> FrameHeader | None:
@@ -104,14 +119,52 @@ def parse_header(packed: bytes) -> FrameHeader | None:
     if packed[:8] != MAGIC or crc32c.crc32c(packed[:-4]) != int.from_bytes(packed[-4:], "big"):
         return None
     if packed[8] != FORMAT_VERSION:
-        raise Permanent("reel.newer_format", f"the reel is of format version {packed[8]}, this is version {FORMAT_VERSION}",
-                        hint="update bytereel", expected=FORMAT_VERSION, actual=packed[8])
-    (_, _, kind, profile, flags, reel_id, segment, frame, frames, per_segment, span, length, segments, groups, columns,
-     log2_n, _, payload_crc) = _LAYOUT.unpack_from(packed)
-    if kind > Kind.PARITY or flags > 31 or any(packed[_LAYOUT.size:-4]):
+        raise Permanent(
+            "reel.newer_format",
+            f"the reel is of format version {packed[8]}, this is version {FORMAT_VERSION}",
+            hint="update bytereel",
+            expected=FORMAT_VERSION,
+            actual=packed[8],
+        )
+    (
+        _,
+        _,
+        kind,
+        profile,
+        flags,
+        reel_id,
+        segment,
+        frame,
+        frames,
+        per_segment,
+        span,
+        length,
+        segments,
+        groups,
+        columns,
+        log2_n,
+        _,
+        payload_crc,
+    ) = _LAYOUT.unpack_from(packed)
+    if kind > Kind.PARITY or flags > 31 or any(packed[_LAYOUT.size : -4]):
         return None
-    header = FrameHeader(Kind(kind), Flag(flags), reel_id, segment, frame, frames, per_segment, span, length, segments,
-                         groups, columns, profile, log2_n, payload_crc)
+    header = FrameHeader(
+        Kind(kind),
+        Flag(flags),
+        reel_id,
+        segment,
+        frame,
+        frames,
+        per_segment,
+        span,
+        length,
+        segments,
+        groups,
+        columns,
+        profile,
+        log2_n,
+        payload_crc,
+    )
     return header if _in_bounds(header) else None
 
 

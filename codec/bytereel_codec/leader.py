@@ -39,8 +39,9 @@ class Leader:
 
     def to_bytes(self, size: int = 0) -> bytes:
         """The JSON, padded with spaces to at least `size` bytes."""
-        text = json.dumps({key: value for key, value in asdict(self).items() if value is not None},
-                          separators=(",", ":"))
+        text = json.dumps(
+            {key: value for key, value in asdict(self).items() if value is not None}, separators=(",", ":")
+        )
         return text.encode("ascii").ljust(size)
 
     @classmethod
@@ -76,13 +77,24 @@ def _checked(values: Mapping[str, Any]) -> Leader:
 
 
 _FIELDS: Mapping[str, Any] = {
-    "name": str, "kind": str, "profile": str, "size_bytes": int, "segments": int, "digest": str, "sha256": str,
-    "parity_percent": int | float, "parity_segments": int, "created": str, "software": str,
+    "name": str,
+    "kind": str,
+    "profile": str,
+    "size_bytes": int,
+    "segments": int,
+    "digest": str,
+    "sha256": str,
+    "parity_percent": int | float,
+    "parity_segments": int,
+    "created": str,
+    "software": str,
 }
 
 
 def _bad_leader(why: str) -> Integrity:
-    return Integrity("reel.bad_leader", f"the reel's leader cannot be read: {why}", hint="decode with --salvage passes it over")
+    return Integrity(
+        "reel.bad_leader", f"the reel's leader cannot be read: {why}", hint="decode with --salvage passes it over"
+    )
 
 
 def tree_digest(segment_digests: Iterable[bytes]) -> str:

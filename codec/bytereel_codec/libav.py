@@ -67,9 +67,9 @@ def rewritten(path: Path, target: Path) -> bool:
                 if header is not None and HEADER_BYTES + header.length <= len(image):
                     stream = np.empty(len(image) * 2, np.uint8)
                     start = slice_start(0)
-                    stream[:len(start)] = np.frombuffer(start, np.uint8)
+                    stream[: len(start)] = np.frombuffer(start, np.uint8)
                     end = write_macroblocks(image, len(image), table, 0, stream, len(start), raw)
-                    out.write(memoryview(stream)[:end])
+                    out.write(stream.data[:end])
                     found = True
                 elif not found and number >= _LOOK_PICTURES:
                     break
@@ -94,8 +94,8 @@ def decoded_pictures(path: Path) -> Iterator[Picture]:
 
 
 def _samples(plane: av.video.plane.VideoPlane) -> Picture:
-    lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
-    return lines[:, :plane.width]
+    lines: Picture = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return lines[:, : plane.width]
 
 
 def _image_order(planes: list[Picture]) -> Picture:
@@ -105,6 +105,6 @@ def _image_order(planes: list[Picture]) -> Picture:
     start = 0
     for plane, side in zip(planes, (16, 8, 8), strict=True):
         blocks = plane.reshape(rows, side, columns, side).transpose(0, 2, 1, 3)
-        image[:, start:start + side * side] = blocks.reshape(rows * columns, side * side)
+        image[:, start : start + side * side] = blocks.reshape(rows * columns, side * side)
         start += side * side
     return image.reshape(-1)

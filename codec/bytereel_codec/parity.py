@@ -76,8 +76,9 @@ def image_of(frame: Frame) -> tuple[bytes, memoryview]:
     return frame.header.pack(), frame.payload
 
 
-def write_parity_segment(parameters: ReelParameters, layout: Layout, parity_segment: int,
-                         fetch: FetchFrame) -> Generator[memoryview, None, tuple[int, ...]]:
+def write_parity_segment(
+    parameters: ReelParameters, layout: Layout, parity_segment: int, fetch: FetchFrame
+) -> Generator[memoryview, None, tuple[int, ...]]:
     """Yield the chunks of a parity segment; return their sizes.
 
     `fetch` gives the data frames as they stand in the reel. Raises: Integrity `reel.damaged` when one is not intact.
@@ -89,8 +90,11 @@ def write_parity_segment(parameters: ReelParameters, layout: Layout, parity_segm
     number = parity_first_picture(layout) + parity_segment * layout.frames_per_segment
     sizes = []
     for frame in range(frames):
-        members = [(row, segment) for row, segment in enumerate(shape.members(group, layout.segments))
-                   if frame < layout.frames_in(segment)]
+        members = [
+            (row, segment)
+            for row, segment in enumerate(shape.members(group, layout.segments))
+            if frame < layout.frames_in(segment)
+        ]
         length = _sum_into(np.frombuffer(writer.payload, np.uint8), column, frame, members, fetch)
         header = parameters.header(Kind.PARITY, parity_segment, frame, frames)
         chunk = writer.write(header, length, number + frame)
@@ -110,8 +114,12 @@ def _sum_into(target: Image, column: int, frame: int, members: Sequence[tuple[in
     for row, segment in members:
         found = fetch(Kind.DATA, segment, frame)
         if found is None or found.payload is None:
-            raise Integrity("reel.damaged", f"frame {frame} of segment {segment} cannot be read back for the parity",
-                            segment=segment, frame=frame)
+            raise Integrity(
+                "reel.damaged",
+                f"frame {frame} of segment {segment} cannot be read back for the parity",
+                segment=segment,
+                frame=frame,
+            )
         length = max(length, _add(target, found, coefficient(column, row)))
     return length
 
@@ -124,8 +132,14 @@ def _add(target: Image, frame: Frame, factor: int) -> int:
     return HEADER_BYTES + len(payload)
 
 
-def recover_stripe(shape: ParityShape, data_segments: int, group: int, frame: int, fetch: FetchFrame,
-                   exists: Callable[[int, int], bool]) -> dict[int, tuple[FrameHeader, memoryview]]:
+def recover_stripe(
+    shape: ParityShape,
+    data_segments: int,
+    group: int,
+    frame: int,
+    fetch: FetchFrame,
+    exists: Callable[[int, int], bool],
+) -> dict[int, tuple[FrameHeader, memoryview]]:
     """The lost frames of one stripe (frame `frame` of every segment of a group), by segment; empty when too many are.
 
     `exists(segment, frame)` says whether the reel ever had that frame.
@@ -142,13 +156,19 @@ def recover_stripe(shape: ParityShape, data_segments: int, group: int, frame: in
     for row, segment in members:
         if row not in lost and exists(segment, frame):
             found = fetch(Kind.DATA, segment, frame)
-            if found is None or found.payload is None or HEADER_BYTES + len(found.payload) > min(map(len, sums.values())):
+            if (
+                found is None
+                or found.payload is None
+                or HEADER_BYTES + len(found.payload) > min(map(len, sums.values()))
+            ):
                 return {}
             for column, target in sums.items():
                 _add(target, found, coefficient(column, row))
-    by_segment = {row: segment for row, segment in members}
+    by_segment = dict(members)
     rows = recover(lost, sums)
-    return {by_segment[row]: proved for row, image in rows.items() if (proved := _proved(image, by_segment[row], frame))}
+    return {
+        by_segment[row]: proved for row, image in rows.items() if (proved := _proved(image, by_segment[row], frame))
+    }
 
 
 def _intact(frame: Frame | None) -> bool:
@@ -159,5 +179,5 @@ def _proved(image: Image, segment: int, frame: int) -> tuple[FrameHeader, memory
     header = parse_header(image[:HEADER_BYTES].tobytes())
     if header is None or (header.kind, header.segment, header.frame) != (Kind.DATA, segment, frame):
         return None
-    payload = memoryview(image)[HEADER_BYTES:HEADER_BYTES + header.length]
+    payload = image.data[HEADER_BYTES : HEADER_BYTES + header.length]
     return (header, payload) if crc32c.crc32c(payload) == header.payload_crc else None

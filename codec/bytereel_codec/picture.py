@@ -22,12 +22,17 @@ from bytereel_codec.macroblocks import (
     read_macroblocks,
     write_macroblocks,
 )
+from bytereel_codec.ranged import RangedReader
 from bytereel_codec.whitening import masked, whitening_table
 
 Bytes = npt.NDArray[np.uint8]
 
 _WORST_CODED_BYTES = 581  # a macroblock in which every second byte takes a prevention byte, and one over
 _NAL_LENGTH_BYTES = 4
+_ESCAPES_ALLOWED = 64
+# Where in a chunk the first sample of its picture lies.
+FIRST_SAMPLE_OFFSET = CHUNK_START_BYTES + _NAL_LENGTH_BYTES + len(slice_start(0))
+assert len(slice_start(0)) == len(slice_start(1))
 # A frame's header can be read from this many bytes of the stream, prevention bytes and the one after included.
 HEADER_WINDOW_BYTES = HEADER_BYTES * 3 // 2 + 2
 
@@ -52,26 +57,27 @@ class PictureWriter:
     @property
     def payload(self) -> memoryview:
         """Where the next frame's payload is put: all of a picture behind its header."""
-        return memoryview(self._image)[HEADER_BYTES:]
+        return self._image.data[HEADER_BYTES:]
 
     def write(self, header: FrameHeader, length: int, picture: int) -> memoryview:
         """The chunk of a frame whose payload is `self.payload[:length]`; `picture` is its number in the reel."""
         used = HEADER_BYTES + length
         packed = header.closed_over(length, crc32c.crc32c(self.payload[:length])).pack()
         self._image[:HEADER_BYTES] = np.frombuffer(masked(packed), np.uint8)
-        self._image[used:used + -used % MACROBLOCK_BYTES] = 0
+        self._image[used : used + -used % MACROBLOCK_BYTES] = 0
         start = slice_start(picture & 1)
         position = CHUNK_START_BYTES + _NAL_LENGTH_BYTES
-        self._stream[position:position + len(start)] = np.frombuffer(start, np.uint8)
-        position = write_macroblocks(self._image, used, self._table, whitening_shift(packed), self._stream,
-                                     position + len(start), self._raw)
+        self._stream[position : position + len(start)] = np.frombuffer(start, np.uint8)
+        position = write_macroblocks(
+            self._image, used, self._table, whitening_shift(packed), self._stream, position + len(start), self._raw
+        )
         end = slice_end(self.geometry.macroblocks - -(-used // MACROBLOCK_BYTES))
-        self._stream[position:position + len(end)] = np.frombuffer(end, np.uint8)
+        self._stream[position : position + len(end)] = np.frombuffer(end, np.uint8)
         position += len(end)
         sample_bytes = position - CHUNK_START_BYTES
         head = chunk_start(picture, sample_bytes) + (sample_bytes - _NAL_LENGTH_BYTES).to_bytes(4, "big")
-        self._stream[:len(head)] = np.frombuffer(head, np.uint8)
-        return memoryview(self._stream)[:position]
+        self._stream[: len(head)] = np.frombuffer(head, np.uint8)
+        return self._stream.data[:position]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +111,52 @@ class PictureReader:
             return None
         used = HEADER_BYTES + header.length
         if len(self._image) < used + MACROBLOCK_BYTES:
-            self._image = np.empty(min(used + MACROBLOCK_BYTES + (used >> 3), PICTURE_BYTES_MAX + MACROBLOCK_BYTES), np.uint8)
-        end = read_macroblocks(coded, position, len(coded), used, whitening_table(header.reel_id),
-                               whitening_shift(header.pack()), self._image, self._raw)
-        payload = memoryview(self._image)[HEADER_BYTES:used]
+            self._image = np.empty(
+                min(used + MACROBLOCK_BYTES + (used >> 3), PICTURE_BYTES_MAX + MACROBLOCK_BYTES), np.uint8
+            )
+        end = read_macroblocks(
+            coded,
+            position,
+            len(coded),
+            used,
+            whitening_table(header.reel_id),
+            whitening_shift(header.pack()),
+            self._image,
+            self._raw,
+        )
+        payload = self._image.data[HEADER_BYTES:used]
         intact = end >= 0 and crc32c.crc32c(payload) == header.payload_crc
         return Frame(header, payload if intact else None)
+
+
+class FrameLoader:
+    """Reads frames from a ranged reader by the place of their first sample. Not for use by two threads at once."""
+
+    def __init__(self, reader: RangedReader) -> None:
+        self._reader = reader
+        self._pictures = PictureReader()
+        self._coded = np.empty(0, np.uint8)
+
+    def frame_at(self, place: int) -> Frame | None:
+        """The frame whose first sample lies at `place`, or None; its payload None when damaged.
+
+        Good until the next call.
+
+        Raises: Permanent `reel.newer_format`.
+        """
+        count = self._load(place, HEADER_WINDOW_BYTES)
+        header = self._pictures.header(self._coded[:count], 0)
+        if header is None:
+            return None
+        used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES) * MACROBLOCK_CODED_BYTES
+        count = self._load(place, used + _ESCAPES_ALLOWED)
+        found = self._pictures.frame(self._coded[:count], 0)
+        if found is not None and found.payload is None and count == used + _ESCAPES_ALLOWED:
+            count = self._load(place, used * 3 // 2 + 2)  # more prevention bytes than chance would have
+            found = self._pictures.frame(self._coded[:count], 0)
+        return found
+
+    def _load(self, place: int, length: int) -> int:
+        if len(self._coded) < length:
+            self._coded = np.empty(length + (length >> 4), np.uint8)
+        return self._reader.read_into(place, self._coded.data[:length])

@@ -15,10 +15,17 @@ class Profile:
     survives: str
 
 
-PROFILES = {p.name: p for p in (
-    Profile("archive", 0, "storage and players that keep the video stream as it is",
-            "copying, remuxing (MP4, Matroska), cutting and joining; lost segments up to the parity chosen"),
-)}
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile(
+            "archive",
+            0,
+            "storage and players that keep the video stream as it is",
+            "copying, remuxing (MP4, Matroska), cutting and joining; lost segments up to the parity chosen",
+        ),
+    )
+}
 
 
 def profile_named(name: str) -> Profile:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol
 
 from bytereel_codec.errors import Integrity, Permanent
@@ -32,10 +33,14 @@ class FileReader:
         except FileNotFoundError as error:
             raise Permanent("source.missing", f"{str(path)!r} does not exist", path=str(path)) from error
         except OSError as error:
-            raise Permanent("source.unreadable", f"{str(path)!r} cannot be read: {error.strerror}",
-                            hint="check the permissions of the file and its folders", path=str(path)) from error
+            raise Permanent(
+                "source.unreadable",
+                f"{str(path)!r} cannot be read: {error.strerror}",
+                hint="check the permissions of the file and its folders",
+                path=str(path),
+            ) from error
         stat = os.fstat(self._fd)
-        if not os.path.isfile(self._fd):
+        if not S_ISREG(stat.st_mode):
             os.close(self._fd)
             raise Permanent("source.not_a_file", f"{str(path)!r} is not a regular file", path=str(path))
         self._identity = (stat.st_size, stat.st_mtime_ns)
@@ -59,8 +64,12 @@ class FileReader:
         """Raise Integrity `source.changed` when size or modification time moved since the file was opened."""
         stat = os.fstat(self._fd)
         if (stat.st_size, stat.st_mtime_ns) != self._identity or stat.st_nlink == 0:
-            raise Integrity("source.changed", f"{str(self.path)!r} changed while it was read",
-                            hint="run it again when nothing writes to the file", path=str(self.path))
+            raise Integrity(
+                "source.changed",
+                f"{str(self.path)!r} changed while it was read",
+                hint="run it again when nothing writes to the file",
+                path=str(self.path),
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -86,8 +95,8 @@ class BytesReader:
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Copy from the bytes."""
-        part = self._view[offset:offset + len(buffer)]
-        buffer[:len(part)] = part
+        part = self._view[offset : offset + len(buffer)]
+        buffer[: len(part)] = part
         return len(part)
 
 
@@ -95,9 +104,14 @@ def read_exactly(reader: RangedReader, offset: int, buffer: memoryview) -> None:
     """Fill the whole buffer, or raise Integrity `source.short`: the source ended early."""
     count = reader.read_into(offset, buffer)
     if count != len(buffer):
-        raise Integrity("source.short", "the source ended before its stated size",
-                        hint="it was cut while it was read; run it again when nothing writes to it",
-                        offset=offset, expected=len(buffer), actual=count)
+        raise Integrity(
+            "source.short",
+            "the source ended before its stated size",
+            hint="it was cut while it was read; run it again when nothing writes to it",
+            offset=offset,
+            expected=len(buffer),
+            actual=count,
+        )
 
 
 def read_range(reader: RangedReader, offset: int, length: int) -> bytearray:

@@ -9,20 +9,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
-from bytereel_codec.envelope import Buffer, Envelope, Secret
+from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.header import Flag, FrameHeader, Kind
 from bytereel_codec.leader import Leader
-from bytereel_codec.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES
 from bytereel_codec.parity import ParityShape, recover_stripe
-from bytereel_codec.picture import Frame, PictureReader
+from bytereel_codec.picture import Frame, FrameLoader
 from bytereel_codec.ranged import RangedReader
 from bytereel_codec.scan import FrameKey, ReelFrames, index_reels
 from bytereel_codec.segment import DIGEST_BYTES
-
-_ESCAPES_ALLOWED = 64
 
 
 def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorough: bool = False) -> ReelFrames:
@@ -37,18 +32,27 @@ def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorou
         raise no_reel()
     ids = [found for found in reels if found.startswith(reel_id or b"")]
     if not ids:
-        raise Permanent("reel.not_here", "the file does not hold the reel that was asked for",
-                        hint="it holds " + ", ".join(found.hex() for found in reels))
+        raise Permanent(
+            "reel.not_here",
+            "the file does not hold the reel that was asked for",
+            hint="it holds " + ", ".join(found.hex() for found in reels),
+        )
     if len(ids) > 1:
-        raise Permanent("reel.several", f"the file holds {len(ids)} reels",
-                        hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids))
+        raise Permanent(
+            "reel.several",
+            f"the file holds {len(ids)} reels",
+            hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids),
+        )
     return reels[ids[0]]
 
 
 def no_reel() -> Permanent:
     """The error for a file without a single frame of ours."""
-    return Permanent("reel.none", "the file is no reel: it holds no bytereel frame",
-                     hint="was it re-encoded? a reel of profile archive must keep its pictures as they are")
+    return Permanent(
+        "reel.none",
+        "the file is no reel: it holds no bytereel frame",
+        hint="was it re-encoded? a reel of profile archive must keep its pictures as they are",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,14 @@ class Block:
 class Reel:
     """One reel in a ranged reader. Opening derives the key (scrypt: tens of MiB for a moment)."""
 
-    def __init__(self, reader: RangedReader, frames: ReelFrames, secret: Secret | None = None, *,
-                 locate: Callable[[FrameKey], int | None] | None = None) -> None:
+    def __init__(
+        self,
+        reader: RangedReader,
+        frames: ReelFrames,
+        secret: Secret | None = None,
+        *,
+        locate: Callable[[FrameKey], int | None] | None = None,
+    ) -> None:
         """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty."""
         self.reader = reader
         self.frames = frames
@@ -114,8 +124,11 @@ class Reel:
 
     def is_complete(self) -> bool:
         """Whether every data frame was seen (not yet that each is intact)."""
-        return all((Kind.DATA, segment, frame) in self.frames.places
-                   for segment in range(self.segments) for frame in range(self.frames.frames_in(segment)))
+        return all(
+            (Kind.DATA, segment, frame) in self.frames.places
+            for segment in range(self.segments)
+            for frame in range(self.frames.frames_in(segment))
+        )
 
     def look_thoroughly(self) -> bool:
         """Look at every byte of the file for frames once; True when that had not been done before."""
@@ -134,8 +147,9 @@ class Reel:
         group = segment % self.shape.groups
         with self._lock:
             if self._stripe is None or self._stripe[0] != (group, frame):
-                found = recover_stripe(self.shape, self.segments, group, frame, reader.frame,
-                                       lambda s, f: f < self.frames.frames_in(s))
+                found = recover_stripe(
+                    self.shape, self.segments, group, frame, reader.frame, lambda s, f: f < self.frames.frames_in(s)
+                )
                 self._stripe = ((group, frame), found)
             return self._stripe[1]
 
@@ -145,36 +159,16 @@ class ReelReader:
 
     def __init__(self, reel: Reel) -> None:
         self._reel = reel
-        self._pictures = PictureReader()
-        self._coded = np.empty(0, np.uint8)
+        self._frames = FrameLoader(reel.reader)
         self._envelope = reel.envelope()
 
     def frame(self, kind: Kind, segment: int, frame: int) -> Frame | None:
         """That frame with an intact payload from any of its places, or None."""
         for place in self._reel.places((kind, segment, frame)):
-            found = self.frame_at(place)
+            found = self._frames.frame_at(place)
             if found is not None and found.payload is not None and found.header.reel_id == self._reel.reel_id:
                 return found
         return None
-
-    def frame_at(self, place: int) -> Frame | None:
-        """The frame whose first sample lies at `place`, or None; its payload None when damaged."""
-        wanted = self._load(place, MACROBLOCK_CODED_BYTES * 2)
-        header = self._pictures.header(self._coded[:wanted], 0)
-        if header is None:
-            return None
-        used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES) * MACROBLOCK_CODED_BYTES
-        count = self._load(place, used + _ESCAPES_ALLOWED)
-        found = self._pictures.frame(self._coded[:count], 0)
-        if found is not None and found.payload is None and count == used + _ESCAPES_ALLOWED:
-            count = self._load(place, used * 3 // 2 + 2)  # more prevention bytes than chance would have
-            found = self._pictures.frame(self._coded[:count], 0)
-        return found
-
-    def _load(self, place: int, length: int) -> int:
-        if len(self._coded) < length:
-            self._coded = np.empty(length + (length >> 4), np.uint8)
-        return self._reel.reader.read_into(place, memoryview(self._coded)[:length])
 
     def leader(self) -> Leader | None:
         """The best leader there is: the one at the end, else the one in front; None when neither can be read.
@@ -213,17 +207,34 @@ class ReelReader:
             opened, digest = opened[:-DIGEST_BYTES], bytes(opened[-DIGEST_BYTES:])
         full = len(opened) == self._reel.span_bytes
         if (ends and digest is not None and len(digest) < DIGEST_BYTES) or not (full or header.flags & Flag.REEL_END):
-            raise Integrity("reel.bad_block", "a block is not of the size its place asks for",
-                            segment=header.segment, frame=header.frame, actual=len(opened))
+            raise Integrity(
+                "reel.bad_block",
+                "a block is not of the size its place asks for",
+                segment=header.segment,
+                frame=header.frame,
+                actual=len(opened),
+            )
         return Block(self._reel.offset_of(header.segment, header.frame), opened, digest, recovered)
 
     def _lost(self, segment: int, frame: int) -> Integrity:
         start = self._reel.offset_of(segment, frame)
-        return Integrity("reel.damaged", f"frame {frame} of segment {segment} is lost or damaged",
-                         segment=segment, frame=frame, start=start, end=start + self._reel.span_bytes)
+        return Integrity(
+            "reel.damaged",
+            f"frame {frame} of segment {segment} is lost or damaged",
+            segment=segment,
+            frame=frame,
+            start=start,
+            end=start + self._reel.span_bytes,
+        )
 
-    def segment(self, index: int, write: Callable[[int, memoryview], None],
-                lost: Callable[[BytereelError, int, int], None], start: int, end: int) -> bytes | None:
+    def segment(
+        self,
+        index: int,
+        write: Callable[[int, memoryview], None],
+        lost: Callable[[BytereelError, int, int], None],
+        start: int,
+        end: int,
+    ) -> bytes | None:
         """Read the frames of a segment that touch the source's bytes `[start, end)`: `write(offset, content)` for each.
 
         Returns the segment's SHA-256, checked, when all its frames were read, else None.
@@ -253,8 +264,16 @@ class ReelReader:
             return None
         if stated != digest.digest():
             offset = self._reel.offset_of(index, 0)
-            lost(Integrity("reel.bad_digest", f"segment {index} is not what was written", segment=index,
-                           expected=(stated or b"").hex(), actual=digest.hexdigest()),
-                 offset, offset + span * self._reel.frames_per_segment)
+            lost(
+                Integrity(
+                    "reel.bad_digest",
+                    f"segment {index} is not what was written",
+                    segment=index,
+                    expected=(stated or b"").hex(),
+                    actual=digest.hexdigest(),
+                ),
+                offset,
+                offset + span * self._reel.frames_per_segment,
+            )
             return None
         return digest.digest()

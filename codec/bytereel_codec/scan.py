@@ -78,13 +78,16 @@ class ReelFrames:
         if segment == self.data_segments() - 1:
             if self.last_segment_frames is not None:
                 return self.last_segment_frames
-            return 1 + max((f for kind, s, f in self.places if kind == Kind.DATA and s == segment),
-                           default=self.first.frames_per_segment - 1)
+            return 1 + max(
+                (f for kind, s, f in self.places if kind == Kind.DATA and s == segment),
+                default=self.first.frames_per_segment - 1,
+            )
         return self.first.frames_per_segment
 
 
-def find_frames(reader: RangedReader, start: int = 0, end: int | None = None, *,
-                thorough: bool = False) -> Iterator[tuple[int, FrameHeader]]:
+def find_frames(
+    reader: RangedReader, start: int = 0, end: int | None = None, *, thorough: bool = False
+) -> Iterator[tuple[int, FrameHeader]]:
     """Every frame with an intact header from `start` on: the position of its first sample, and the header.
 
     Raises: Permanent `reel.newer_format`.
@@ -122,12 +125,16 @@ def index_reels(reader: RangedReader, *, thorough: bool = False) -> dict[bytes, 
     for place, header in find_frames(reader, thorough=thorough):
         if header.reel_id not in reels:
             if len(reels) >= REELS_MAX:
-                raise Permanent("reel.too_many_reels", f"the file holds more than {REELS_MAX} reels", expected=REELS_MAX)
+                raise Permanent(
+                    "reel.too_many_reels", f"the file holds more than {REELS_MAX} reels", expected=REELS_MAX
+                )
             reels[header.reel_id] = ReelFrames(header)
         if reels[header.reel_id].note(header, place):
             count += 1
         if count > FRAMES_MAX:
-            raise Permanent("reel.too_many_frames", f"the file holds more than {FRAMES_MAX} frames", expected=FRAMES_MAX)
+            raise Permanent(
+                "reel.too_many_frames", f"the file holds more than {FRAMES_MAX} frames", expected=FRAMES_MAX
+            )
     return reels
 
 

@@ -140,11 +140,15 @@ class ReelFile(io.RawIOBase):
             return 0
         block = self._block_at(self._position)
         start = self._position - block.offset
-        part = block.content[start:start + len(view)]
+        part = block.content[start : start + len(view)]
         if not part:
-            raise Integrity("reel.bad_size", "the reel ends before the size its leader states", expected=self._size,
-                            actual=self._position)
-        view[:len(part)] = part
+            raise Integrity(
+                "reel.bad_size",
+                "the reel ends before the size its leader states",
+                expected=self._size,
+                actual=self._position,
+            )
+        view[: len(part)] = part
         self._position += len(part)
         return len(part)
 
@@ -169,11 +173,12 @@ def open_reel(reel: Path | str | RangedReader, secret: Secret | None = None) -> 
     with ExitStack() as stack:
         reader = stack.enter_context(FileReader(reel)) if isinstance(reel, Path | str) else reel
         opened = reel_of(reader, secret)
-        size = _size_of(opened)
+        size = size_of(opened)
         return io.BufferedReader(ReelFile(opened, size, stack.pop_all()), buffer_size=64 << 10)
 
 
-def _size_of(reel: Reel) -> int:
+def size_of(reel: Reel) -> int:
+    """The size of the original: what the leader states, else where the last frame ends."""
     reader = ReelReader(reel)
     leader = reader.leader()
     if leader is not None and leader.size_bytes is not None:
@@ -219,9 +224,23 @@ def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | N
         expected = sum(frames.frames_in(segment) for segment in range(reel.segments))
         found = sum(1 for kind, _, _ in frames.places if kind == Kind.DATA)
         return ReelDescription(
-            reel.reel_id.hex(), FORMAT_VERSION, reel.reader.size_bytes, geometry.name, geometry.width, geometry.height,
-            reel.frames_per_segment, reel.segments, found, expected - found, frames.groups, frames.columns, reel.sealed,
-            frames.compressed, leader, locked)
+            reel.reel_id.hex(),
+            FORMAT_VERSION,
+            reel.reader.size_bytes,
+            geometry.name,
+            geometry.width,
+            geometry.height,
+            reel.frames_per_segment,
+            reel.segments,
+            found,
+            expected - found,
+            frames.groups,
+            frames.columns,
+            reel.sealed,
+            frames.compressed,
+            leader,
+            locked,
+        )
 
 
 def _leader_or_why(reel: Reel) -> tuple[Leader | None, str]:

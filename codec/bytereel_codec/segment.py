@@ -45,16 +45,33 @@ class ReelParameters:
         """The header of one frame of this reel, its payload still open."""
         if self.sealed and kind != Kind.PARITY:
             flags |= Flag.SEALED
-        return FrameHeader(kind, flags, self.reel_id, segment, frame, frames, self.frames_per_segment,
-                           self.geometry.span_bytes, segments=self.segments, groups=self.groups, columns=self.columns,
-                           scrypt_log2_n=self.scrypt_log2_n)
+        return FrameHeader(
+            kind,
+            flags,
+            self.reel_id,
+            segment,
+            frame,
+            frames,
+            self.frames_per_segment,
+            self.geometry.span_bytes,
+            segments=self.segments,
+            groups=self.groups,
+            columns=self.columns,
+            scrypt_log2_n=self.scrypt_log2_n,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-able values; holds no secret."""
         return {
-            "reel_id": base64.b16encode(self.reel_id).decode().lower(), "geometry": self.geometry.name,
-            "frames_per_segment": self.frames_per_segment, "segments": self.segments, "groups": self.groups,
-            "columns": self.columns, "compress": self.compress, "sealed": self.sealed, "scrypt_log2_n": self.scrypt_log2_n,
+            "reel_id": base64.b16encode(self.reel_id).decode().lower(),
+            "geometry": self.geometry.name,
+            "frames_per_segment": self.frames_per_segment,
+            "segments": self.segments,
+            "groups": self.groups,
+            "columns": self.columns,
+            "compress": self.compress,
+            "sealed": self.sealed,
+            "scrypt_log2_n": self.scrypt_log2_n,
         }
 
     @classmethod
@@ -91,8 +108,9 @@ class SegmentWriter:
         self._envelope = envelope
         self._pictures = PictureWriter(parameters.geometry, parameters.reel_id)
 
-    def write(self, index: int, source: RangedReader, start: int, end: int, *,
-              last: bool) -> Generator[memoryview, None, SegmentFacts]:
+    def write(
+        self, index: int, source: RangedReader, start: int, end: int, *, last: bool
+    ) -> Generator[memoryview, None, SegmentFacts]:
         """Yield the chunks for `source[start:end]` as segment `index`; return its facts.
 
         A chunk is good until the next is asked for. Raises: Integrity `source.short`.
@@ -103,7 +121,7 @@ class SegmentWriter:
         sizes = []
         for frame in range(frames):
             length = min(span, end - start - frame * span)
-            block = self._pictures.payload[:length + DIGEST_BYTES]
+            block = self._pictures.payload[: length + DIGEST_BYTES]
             read_exactly(source, start + frame * span, block[:length])
             digest.update(block[:length])
             flags = Flag.NONE
@@ -122,7 +140,7 @@ class SegmentWriter:
     def leader(self, content: bytes, *, frame: int, final: bool, picture: int) -> bytes:
         """The chunk of a leader (`frame` 0 in front, 1 at the end) at that place of the reel."""
         header = self._parameters.header(Kind.LEADER, 0, frame, 2, Flag.FINAL if final else Flag.NONE)
-        block = self._pictures.payload[:len(content)]
+        block = self._pictures.payload[: len(content)]
         block[:] = content
         return bytes(self._framed(header, block, picture, compress=False))
 
@@ -136,5 +154,5 @@ class SegmentWriter:
             closed = self._envelope.seal(block if closed is None else closed, header)
         if closed is None:
             return self._pictures.write(header, len(block), picture)
-        self._pictures.payload[:len(closed)] = closed
+        self._pictures.payload[: len(closed)] = closed
         return self._pictures.write(header, len(closed), picture)

@@ -14,10 +14,16 @@ from bytereel_codec.errors import BytereelError, Permanent, Temporary
 def write_error(error: OSError, path: object) -> BytereelError:
     """The error of a write as one of the families."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Temporary("target.full", f"no space left for {str(path)!r}",
-                         hint="free some space, or write to another disk; nothing half-written was left behind")
-    return Permanent("target.unwritable", f"{str(path)!r} cannot be written: {error.strerror}",
-                     hint="check that the folder exists and may be written to")
+        return Temporary(
+            "target.full",
+            f"no space left for {str(path)!r}",
+            hint="free some space, or write to another disk; nothing half-written was left behind",
+        )
+    return Permanent(
+        "target.unwritable",
+        f"{str(path)!r} cannot be written: {error.strerror}",
+        hint="check that the folder exists and may be written to",
+    )
 
 
 class TargetFile:
@@ -54,18 +60,22 @@ class TargetFile:
             os.ftruncate(self.fd, size)
             os.fsync(self.fd)
             if self._replace:
-                os.replace(self.partial, self.path)
+                self.partial.replace(self.path)
             else:
                 os.link(self.partial, self.path)
         except FileExistsError as error:
-            raise Permanent("target.exists", f"{str(self.path)!r} exists", hint="give another name, or --force") from error
+            raise Permanent(
+                "target.exists", f"{str(self.path)!r} exists", hint="give another name, or --force"
+            ) from error
         except OSError as error:
             raise write_error(error, self.path) from error
 
     def __enter__(self) -> "TargetFile":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self.fd)
         with suppress(FileNotFoundError):
             self.partial.unlink()
@@ -85,7 +95,7 @@ class StreamTarget:
         self._offset += len(view)
         try:
             while view:
-                view = view[os.write(self._fd, view):]
+                view = view[os.write(self._fd, view) :]
         except BrokenPipeError as error:
             raise Permanent("target.closed", "the reader of the output went away") from error
         except OSError as error:

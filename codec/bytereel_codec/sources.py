@@ -78,8 +78,8 @@ class StreamFeed:
             if len(buffer) < wanted:
                 buffer.extend(bytes(wanted - len(buffer)))
             view = memoryview(buffer)
-            view[:len(self._ahead)] = self._ahead
-            count = len(self._ahead) + read_fully(self._stream, view[len(self._ahead):wanted])
+            view[: len(self._ahead)] = self._ahead
+            count = len(self._ahead) + read_fully(self._stream, view[len(self._ahead) : wanted])
             self._ended = count < wanted
             length = min(count, self._segment_bytes)
             self._ahead = bytes(view[length:count])

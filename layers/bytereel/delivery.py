@@ -46,7 +46,7 @@ class Delivery:
     limits: DeliveryLimits
 
     def deliver(self, message: Message, watch: LeaseWatch | None = None, room: Room = nullcontext) -> None:
-        """Run the message's step inside `room`, then settle the message. A bug propagates and settles nothing.
+        """Run the message's step inside `room`, then settle the message. A bug propagates, settling nothing.
 
         Raises: Temporary when settling itself fails: the message is free again when its lease ends.
         """
@@ -93,7 +93,8 @@ class Delivery:
         if message.queue == INTAKE:
             take_in(self.ports, self.conversions, message.body)
         elif message.queue == ENCODE:
-            encode_segment(self.ports, self.conversions, message.body, self.owner, self.limits.lease_seconds, watch)
+            encode_segment(self.ports, self.conversions, message.body, owner=self.owner,
+                           lease_seconds=self.limits.lease_seconds, watch=watch)
         else:
             assert message.queue == FINALIZE, message.queue
             finalize(self.ports, self.conversions, message.body)

@@ -1,4 +1,4 @@
-"""One thread that keeps alive every lease this process works under: of messages, and of the segments they led to."""
+"""One thread that keeps alive every lease this process works under: of messages and of their segments."""
 
 import logging
 import threading
@@ -34,7 +34,7 @@ class HeldMessage:
         return self._lost.is_set()
 
     def extend(self, ports: Ports, lease_seconds: float) -> None:
-        """Hold on for `lease_seconds` from now. A lost message alone is no harm: the segment's lease is the fence."""
+        """Hold on for `lease_seconds` from now. Losing the message is no harm: the segment is the fence."""
         ports.queue.extend(self.message, lease_seconds)
         segment, now = self._segment, ports.clock.now()
         if segment is not None and not ports.jobs.extend_segment(segment, now, now + lease_seconds):

@@ -1,4 +1,4 @@
-"""Notices that something happened in the inbox folder. Only a hint: what is there is found out by reconciling."""
+"""Notices that something happened in the inbox folder. Only a hint: reconciling finds out what is there."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ DEBOUNCE_MILLISECONDS = 200
 
 
 class InboxWatch:
-    """Watches a folder in a thread of its own while the context lasts; silent where the system cannot watch."""
+    """Watches a folder in a thread of its own while the context lasts; silent where that cannot be done."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,4 +42,4 @@ class InboxWatch:
                                       ignore_permission_denied=True):
                 self._changed.set()
         except (OSError, RuntimeError) as error:
-            log.warning("%s cannot be watched (%s): dropped files are found by the sweep", self._folder, error)
+            log.warning("%s cannot be watched, dropped files take longer: %s", self._folder, error)

@@ -53,38 +53,42 @@ def cancel(ports: Ports, job_id: str) -> Job:
     try:
         cancelled = ports.jobs.advance(job.id, "cancel", ports.clock.now(), reason="cancelled")
     except TransitionRefused as error:
-        raise Permanent("job.ended", f"job {job.id} has ended already and cannot be cancelled", job=job.id) from error
+        raise Permanent("job.ended", f"job {job.id} has ended already and cannot be cancelled",
+                        job=job.id) from error
     log.info("job %s cancelled", job.id)
     return cancelled
 
 
 def retry(ports: Ports, job_id: str) -> Job:
-    """Let a failed or cancelled job go on from where it stopped: segments whose fragments are there stay done.
+    """Let a failed or cancelled job go on where it stopped: segments whose fragments are there stay done.
 
     Raises: Permanent `job.unknown`, `job.not_failed`; Temporary.
     """
     job = find_job(ports.jobs, job_id)
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
-        raise Permanent("job.not_failed", f"job {job.id} is {job.state}: only a failed or cancelled job is retried",
+        raise Permanent("job.not_failed",
+                        f"job {job.id} is {job.state}: only a failed or cancelled job is retried",
                         job=job.id, state=job.state)
     if job.plan is None:
         retried = ports.jobs.advance(job.id, "retry_unplanned", ports.clock.now(), reason="")
     else:
         _take_back_lost(ports, job)
         retried = ports.jobs.advance(job.id, "retry_planned", ports.clock.now(), reason="")
-    log.info("job %s retried: %d of %d segments are done", job.id, retried.segments_done, retried.segments_total)
+    log.info("job %s retried: %d of %d segments are done", job.id, retried.segments_done,
+             retried.segments_total)
     carry_on(ports, job.id)
     return retried
 
 
 def view(job: Job, now: float) -> dict[str, Any]:
-    """A job as JSON-able values for a user: where it stands, how fast it goes, why it failed, what it made."""
+    """A job as JSON-able values for a user: where it stands, how fast it goes, why it failed, its output."""
     progress = _progress(job)
     seconds = max(0.0, (now if job.state in JOB_RUNNING else job.updated_at) - job.created_at)
     return {
         "id": job.id, "state": job.state.value, "source": job.source.key, "source_bytes": job.source_bytes,
-        "conversion": job.conversion, "profile": job.profile, "created_at": job.created_at,
-        "updated_at": job.updated_at, "segments_done": job.segments_done, "segments_total": job.segments_total,
+        "conversion": job.conversion, "profile": job.profile,
+        "created_at": job.created_at, "updated_at": job.updated_at,
+        "segments_done": job.segments_done, "segments_total": job.segments_total,
         "progress": progress, "seconds": round(seconds, 3),
         "bytes_per_second": round(job.source_bytes * progress / seconds) if seconds else None,
         "reason": job.reason, "output": job.result.get("output"), "manifest": job.result.get("manifest"),
@@ -99,7 +103,7 @@ def _progress(job: Job) -> float:
 
 
 def _take_back_lost(ports: Ports, job: Job) -> None:
-    """Take back the done segments whose fragments are gone or have another size, so that they are encoded again."""
+    """Take back the done segments whose fragments are gone or have another size: they are encoded again."""
     for segment in every_segment(ports.jobs, job.id):
         if segment.state is not SegmentState.DONE:
             continue

@@ -1,7 +1,7 @@
-"""Which workers of a home live: each holds a lock on a file of its own, which the kernel lets go when it dies.
+"""Which workers of a home live: each holds a lock on a file of its own, which the kernel drops when it dies.
 
-An owner's name is used once. A lock that can be taken therefore belongs to the dead, whose leases are freed at once
-instead of when they end.
+An owner's name is used once. A lock that can be taken therefore belongs to the dead, whose leases are freed
+at once instead of when they end.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""What a key says: which conversion, which profile, where the output goes. Pure, and the only place that knows."""
+"""What a key says: which conversion, which profile, where the output goes. Pure; nothing else reads keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def route_key(key: str, conversions: Conversions) -> Route:
     """
     first, slash, rest = key.partition("/")
     if not slash or first not in conversions:
-        first, rest = DEFAULT_CONVERSION, key
+        return Route(DEFAULT_CONVERSION, conversions[DEFAULT_CONVERSION].profiles[0], key)
     profiles = conversions[first].profiles
     second, slash, path = rest.partition("/")
     if slash and second in profiles:
@@ -44,7 +44,7 @@ def route_key(key: str, conversions: Conversions) -> Route:
 
 
 def output_key(route: Route, output_name: str) -> str:
-    """The output's key: the source's folders below its conversion and profile, then the name that the assembly chose.
+    """The output's key: conversion and profile, the source's folders, the name that the assembly chose.
 
     Raises: Permanent `output.name` for a name that is not one component: it may come out of a reel.
     """
@@ -55,7 +55,7 @@ def output_key(route: Route, output_name: str) -> str:
 
 
 def manifest_key(output: str, job_id: str) -> str:
-    """The manifest's key beside the output: its name with a suffix, shortened where a file system would refuse it."""
+    """The manifest's key beside the output: its name and a suffix, shortened where a file system wants it."""
     folders, slash, name = output.rpartition("/")
     encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) + len(MANIFEST_SUFFIX) > NAME_BYTES_MAX:

@@ -1,6 +1,7 @@
-"""What the road can be told: parsed once at start, frozen, passed down. The environment is read here and nowhere else.
+"""What the road can be told: parsed once at start, frozen, passed down.
 
-Every setting is a variable `BYTEREEL_<NAME>`; a command's option of the same meaning goes before it.
+The environment is read here and nowhere else. Every setting is a variable `BYTEREEL_<NAME>`; a command's
+option of the same meaning goes before it.
 """
 
 import os
@@ -36,13 +37,13 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=64, description="segments that one worker may run at once")] = 2
     memory_budget_bytes: Annotated[ByteSize, Field(ge=16 * MEBIBYTE)] = ByteSize(512 * MEBIBYTE)
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
-    deliveries_max: Annotated[int, Field(ge=1, le=100, description="tries of a message before its job fails")] = 5
+    deliveries_max: Annotated[int, Field(ge=1, le=100, description="tries before a job fails")] = 5
     deaths_max: Annotated[int, Field(ge=1, le=1000, description="workers a message may outlive")] = 20
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.05
-    settle_seconds: Annotated[float, Field(ge=0, le=3600, description="how long a dropped file stays the same")] = 1.0
+    settle_seconds: Annotated[float, Field(ge=0, le=3600, description="how long a file is left")] = 1.0
     sweep_seconds: Annotated[float, Field(gt=0, le=86400)] = 30.0
     stall_seconds: Annotated[float, Field(gt=0, le=86400 * 7)] = 900.0
-    keep_done_days: Annotated[float, Field(gt=0, description="how long a done job and its source are kept")] = 30.0
+    keep_done_days: Annotated[float, Field(gt=0, description="then a done job and its source go")] = 30.0
     parity_percent: Annotated[int, Field(ge=0, le=100)] = 0
     passphrase_file: Path | None = None
     key_file: Path | None = None
@@ -56,12 +57,12 @@ class Settings(BaseSettings):
 
     @property
     def heartbeat_seconds(self) -> float:
-        """How often a held lease is extended: thrice before it ends, and often enough to notice a cancelled job."""
+        """How often a held lease is extended: thrice before it ends, soon enough to notice a cancel."""
         return min(self.lease_seconds / 3, 5.0)
 
 
 def load_settings(**chosen: Any) -> Settings:
-    """The settings: `chosen` values first (those that are None count as not chosen), then the environment, then defaults.
+    """The settings: what is `chosen` (None counts as not chosen), else the environment, else the default.
 
     Raises: Permanent `settings.invalid`, naming the first wrong setting.
     """
@@ -71,4 +72,5 @@ def load_settings(**chosen: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise Permanent("settings.invalid", f"{PREFIX}{name.upper()}: {first['msg']}",
-                        hint="mend the variable of this name, or the option that sets it", setting=name) from error
+                        hint="mend the variable of this name, or the option that sets it",
+                        setting=name) from error

@@ -1,7 +1,7 @@
 """Which message a job needs next: the one place that turns states into messages, shared by every step.
 
-A message is sent before whatever made it due is acknowledged, so a crash between the two sends it twice, never not at
-all; every step takes a message that it has had before.
+A message is sent before whatever made it due is acknowledged, so a crash between the two sends it twice,
+never not at all; every step takes a message that it has had before.
 """
 
 import logging
@@ -68,7 +68,7 @@ def every_segment(jobs: JobTable, job_id: str) -> Iterator[Segment]:
 
 
 def carry_on(ports: Ports, job_id: str) -> None:
-    """Send the messages that a running job's state calls for, entering its next stage where the present one is over.
+    """Send the messages that a running job needs next, entering its next stage where the present one is over.
 
     Idempotent in effect: done again it sends messages again. Nothing to do for a job that is absent or ended.
     Raises: Temporary.
@@ -114,7 +114,8 @@ def _carry_on_encoding(ports: Ports, job: Job) -> None:
         ports.queue.send(FINALIZE, [{"job": job.id}])
         return
     if not ports.jobs.enter_stage(job.id, stage, ports.clock.now()):
-        raise TransitionRefused("job.stage_refused", f"job {job.id} moved on meanwhile", job=job.id, stage=stage)
+        raise TransitionRefused("job.stage_refused", f"job {job.id} moved on meanwhile",
+                                job=job.id, stage=stage)
     log.info("job %s enters stage %d", job.id, stage)
     _queue_stage(ports, job.id, stage)
 
@@ -130,4 +131,5 @@ def _queue_stage(ports: Ports, job_id: str, stage: int) -> None:
 
 
 def _malformed(queue: str, body: Body) -> Permanent:
-    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=dict(body))
+    return Permanent("message.malformed", f"not a message of the queue {queue!r}",
+                     queue=queue, body=dict(body))

@@ -1,4 +1,4 @@
-"""What `up` runs: worker processes kept alive, the inbox watched, chores on a schedule, everyone drained at the end.
+"""What `up` runs: keeps workers alive, watches the inbox, does chores on a schedule, drains at the end.
 
 It converts nothing itself. Several may run on one home: every chore is safe to do twice and at once.
 """
@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bytereel.errors import BytereelError
@@ -18,7 +18,7 @@ from bytereel.settings import Settings
 from bytereel.stages import is_quiet, reason_of
 from bytereel.steps.sweep import SweepLimits, sweep
 from bytereel.wiring import Home
-from bytereel.worker_process import WorkerProcess
+from bytereel.worker_process import WORKER_COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ PLACE_SECONDS = 1.0
 
 
 class Chore:
-    """Something to do every so often. Its failure is logged, once while it stays the same, and it is tried again."""
+    """Something to do every so often. A failure is logged, once while it stays the same, and tried again."""
 
     def __init__(self, name: str, every_seconds: float, work: Callable[[], object]) -> None:
         self._name = name
@@ -66,12 +66,12 @@ class Supervisor:
     The first signal drains; a second one kills the workers, which loses nothing but the segments under way.
     """
 
-    def __init__(self, home: Home, settings: Settings) -> None:
+    def __init__(self, home: Home, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
         self._home = home
         self._settings = settings
         self._stopping = threading.Event()
         self._signals = 0
-        self._workers = [WorkerProcess(settings) for _ in range(settings.workers)]
+        self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._limits = SweepLimits(settings.stall_seconds, settings.keep_done_days)
         self._cursor = ""
         self._placing = Chore("interrupted uploads", PLACE_SECONDS, home.inbox.settle)
@@ -115,7 +115,7 @@ class Supervisor:
         self._cursor = sweep(self._home.ports, self._limits, self._cursor).cursor
 
     def _is_idle(self, started_at: float) -> bool:
-        """Whether nothing is left: files that lay in the inbox at the start were seen, no message waits, no job runs."""
+        """Whether the files that lay in the inbox were seen, no message waits and no job runs."""
         settled_at = started_at + self._settings.settle_seconds
         if self._reconciling.done_at < settled_at:
             self._reconciling.hasten(max(0.0, settled_at - time.monotonic()))
@@ -140,11 +140,12 @@ class Supervisor:
 
     @contextmanager
     def _signalled(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into `stop` while the context lasts; in the main thread alone, as Python demands."""
+        """Turn SIGTERM and SIGINT into `stop`; in the main thread alone, as Python demands."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:

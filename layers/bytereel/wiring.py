@@ -1,4 +1,4 @@
-"""Which adapters stand behind the ports of a home. Imports nothing slow: conversions come when they are asked for."""
+"""Which adapters stand behind the ports of a home. Imports nothing slow: conversions come when asked for."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,7 @@ from bytereel.adapters.sqlite import SqliteJobs
 from bytereel.adapters.sqlite_database import Database
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.adapters.upload import EmbeddedInbox
+from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 from bytereel.model import BUCKETS, INBOX
 from bytereel.ports import Ports
@@ -46,14 +47,20 @@ def open_home(settings: Settings) -> Home:
                         hint="choose another folder with --home or BYTEREEL_HOME", path=str(path)) from error
     objects, database, clock = FolderObjects(path), Database(path / "state.sqlite"), SystemClock()
     queue = SqliteQueue(database, clock)
-    return Home(path, Ports(objects, SqliteJobs(database), queue, clock), EmbeddedInbox(objects, queue, clock))
+    ports = Ports(objects, SqliteJobs(database), queue, clock)
+    return Home(path, ports, EmbeddedInbox(objects, queue, clock))
 
 
 def load_conversions(settings: Settings) -> Conversions:
-    """Every conversion, ready to work: takes a second, as it imports the codec. Raises: Permanent for an unusable key."""
+    """Every conversion, ready to work; takes a second, as it imports the codec.
+
+    Raises: Permanent for a passphrase or key that cannot be used.
+    """
+    from bytereel_codec.envelope import secret_from_files
+
     from bytereel.conversions.archive import ArchiveConversion
     from bytereel.conversions.restore import RestoreConversion
 
-    archive = ArchiveConversion(settings.parity_percent, settings.passphrase_file, settings.key_file)
-    restore = RestoreConversion(settings.passphrase_file, settings.key_file)
-    return {conversion.name: conversion for conversion in (archive, restore)}
+    secret = secret_from_files(settings.passphrase_file, settings.key_file)
+    found: tuple[Conversion, ...] = (ArchiveConversion(settings.parity_percent, secret), RestoreConversion(secret))
+    return {conversion.name: conversion for conversion in found}

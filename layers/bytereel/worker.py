@@ -1,4 +1,4 @@
-"""A worker: leases messages and runs their steps in a few threads, no more segments at once than memory allows."""
+"""A worker: leases messages and runs their steps in a few threads, as many at once as memory allows."""
 
 import logging
 import threading
@@ -77,6 +77,8 @@ class Worker:
         return None
 
     def _lease(self) -> Message | None:
+        if self._stopping.is_set():
+            return None
         try:
             message = self._queue.lease(QUEUES, self._owner, self._settings.lease_seconds)
         except Temporary as error:

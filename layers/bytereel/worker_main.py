@@ -1,4 +1,4 @@
-"""The program of one worker process: `python -m bytereel.worker_main`, with its settings as JSON on standard input.
+"""The program of a worker process: `python -m bytereel.worker_main`, its settings as JSON on standard input.
 
 It drains on SIGTERM, on SIGINT, and when the process that started it is gone.
 """

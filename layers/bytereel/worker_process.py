@@ -4,12 +4,16 @@ import logging
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from bytereel.errors import Permanent
 from bytereel.settings import Settings
 from bytereel.worker_main import EXIT_UNUSABLE
 
 log = logging.getLogger(__name__)
+
+WORKER_COMMAND = (sys.executable, "-P", "-m", "bytereel.worker_main")
+"""-P: nothing of the folder that the user stands in is ever imported."""
 
 RESTART_SECONDS_MIN = 0.1
 RESTART_SECONDS_MAX = 5.0
@@ -19,8 +23,9 @@ HEALTHY_SECONDS = 30.0
 class WorkerProcess:
     """At most one live process at a time. Not for several threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
         self._settings = settings
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._start_at = 0.0
@@ -55,8 +60,7 @@ class WorkerProcess:
         return self._process is not None and self._process.poll() is None
 
     def _start(self) -> None:
-        command = [sys.executable, "-P", "-m", "bytereel.worker_main"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
+        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
         self._started_at = time.monotonic()
         assert self._process.stdin is not None
         try:

@@ -35,7 +35,8 @@ def new_job(job_id="j", created_at=1.0):
 
 def planned_job(jobs, job_id="j", stages=(0, 0, 0), now=2.0):
     jobs.create(new_job(job_id))
-    segments = [Segment(job_id, index, stage, index * 10, index * 10 + 10) for index, stage in enumerate(stages)]
+    segments = [Segment(job_id, index, stage, index * 10, index * 10 + 10)
+                for index, stage in enumerate(stages)]
     return jobs.plan(job_id, {"parameters": [1, "zwei"]}, segments, now)
 
 
@@ -94,7 +95,8 @@ def test_a_plan_stores_the_segments_and_the_lowest_stage(jobs):
     assert job == jobs.get("j")
     assert (job.state, job.plan, job.updated_at) == (JobState.PLANNED, {"parameters": [1, "zwei"]}, 2.0)
     assert (job.segments_total, job.segments_done, job.stage, job.stage_remaining) == (3, 0, 1, 2)
-    assert jobs.segments("j") == [Segment("j", 0, 2, 0, 10), Segment("j", 1, 1, 10, 20), Segment("j", 2, 1, 20, 30)]
+    assert jobs.segments("j") == [
+        Segment("j", 0, 2, 0, 10), Segment("j", 1, 1, 10, 20), Segment("j", 2, 1, 20, 30)]
     assert jobs.segments("j", after=0, limit=1) == [Segment("j", 1, 1, 10, 20)]
     assert jobs.segment("j", 2) == Segment("j", 2, 1, 20, 30)
     assert jobs.segment("j", 3) is None
@@ -290,6 +292,8 @@ def test_a_stage_is_entered_when_the_one_before_is_over(jobs):
     assert jobs.enter_stage("j", 0, 3.0)
     assert not jobs.enter_stage("j", 1, 3.0)
     finish(jobs, 0)
+    assert jobs.enter_stage("j", 0, 5.5)
+    assert jobs.get("j").updated_at == 5.0
     assert jobs.enter_stage("j", 1, 6.0)
     assert jobs.enter_stage("j", 1, 7.0)
     job = jobs.get("j")

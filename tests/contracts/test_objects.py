@@ -217,8 +217,8 @@ def test_putting_and_deleting_beside_each_other_works(objects, race):
     assert race([cycle(number) for number in range(8)]) == [None] * 8
 
 
-@pytest.mark.parametrize("key", ["", "/", "a//b", "/a", "a/", ".", "..", "a/../b", "./a", "nul\x00", "x" * 256,
-                                 "é" * 128, "d/" * 600 + "x", "\ud800"])
+@pytest.mark.parametrize("key", ["", "/", "a//b", "/a", "a/", ".", "..", "a/../b", "./a", "nul\x00",
+                                 "x" * 256, "é" * 128, "d/" * 600 + "x", "\ud800"])
 def test_a_key_that_is_no_path_is_refused_everywhere(objects, key):
     ref = ObjectRef("inbox", key)
     for call in (lambda: objects.stat(ref), lambda: objects.put(ref, [b""]), lambda: objects.delete(ref),

@@ -10,7 +10,7 @@ from bytereel.adapters.sqlite import SqliteJobs
 from bytereel.adapters.sqlite_database import Database
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.errors import BytereelError
-from bytereel.model import JOB_TRANSITIONS, Job, JobState, ObjectRef, Segment
+from bytereel.model import JOB_TRANSITIONS, Job, JobState, Message, ObjectRef, Segment
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -54,10 +54,6 @@ class SideBySide(RuleBasedStateMachine):
         self.both(self.jobs, lambda jobs: {state: count for state, count in jobs.count().items() if count})
         self.both(self.jobs, lambda jobs: (list(jobs.list()), list(jobs.stalled(self.clock.now()))))
 
-    def remember(self, kept, outcome, kind):
-        if isinstance(outcome, kind):
-            kept.append(outcome)
-
     @rule(job_id=IDS)
     def create(self, job_id):
         now = self.clock.now()
@@ -82,8 +78,10 @@ class SideBySide(RuleBasedStateMachine):
     @rule(job_id=IDS, index=INDEXES, owner=OWNERS, seconds=SECONDS)
     def lease_segment(self, job_id, index, owner, seconds):
         now = self.clock.now()
-        outcome = self.both(self.jobs, lambda jobs: jobs.lease_segment(job_id, index, owner, now, now + seconds))
-        self.remember(self.segments, outcome, Segment)
+        outcome = self.both(
+            self.jobs, lambda jobs: jobs.lease_segment(job_id, index, owner, now, now + seconds))
+        if isinstance(outcome, Segment):
+            self.segments.append(outcome)
 
     @rule(choice=st.integers(0, 99), action=st.sampled_from(["extend", "finish", "release", "fail"]))
     def use_segment(self, choice, action):
@@ -115,7 +113,7 @@ class SideBySide(RuleBasedStateMachine):
     @rule(names=st.permutations(["intake", "encode"]), owner=OWNERS, seconds=SECONDS)
     def lease(self, names, owner, seconds):
         outcome = self.both(self.queues, lambda queue: queue.lease(names, owner, seconds))
-        if outcome is not None:
+        if isinstance(outcome, Message):
             self.messages.append(outcome)
 
     @rule(choice=st.integers(0, 99), seconds=SECONDS, foreign=st.booleans(),
@@ -130,7 +128,8 @@ class SideBySide(RuleBasedStateMachine):
                 "release": lambda queue: queue.release(message, delay_seconds=seconds),
                 "bury": lambda queue: queue.bury(message, "why"),
             }[action])
-            self.both(self.queues, lambda queue: (queue.size("intake"), queue.size("encode"), list(queue.dead())))
+            self.both(self.queues, lambda queue: (queue.size("intake"), queue.size("encode")))
+            self.both(self.queues, lambda queue: list(queue.dead()))
 
     @rule(seconds=SECONDS)
     def wait(self, seconds):
@@ -138,4 +137,4 @@ class SideBySide(RuleBasedStateMachine):
 
 
 TestSideBySide = SideBySide.TestCase
-TestSideBySide.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSideBySide.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -3,19 +3,14 @@
 import json
 
 import pytest
-from toys import Road, contents, loud, summed
-
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
 from bytereel.routing import manifest_key, output_key, route_key
 from bytereel.stages import ENCODE, FINALIZE, INTAKE, event_of
 from bytereel_codec.errors import Permanent
+from toys import CONTENTS, Road, expected, loud, summed
 
 
-def expected(key: str, content: bytes) -> bytes:
-    return summed(content) if key.startswith("summed/") else loud(content)
-
-
-@pytest.mark.parametrize(("key", "content"), contents())
+@pytest.mark.parametrize(("key", "content"), CONTENTS)
 def test_a_source_becomes_one_output_and_leaves_nothing_in_work(key: str, content: bytes) -> None:
     road = Road()
     job_id = road.put(key, content)

@@ -1,7 +1,7 @@
 """Conversions small enough to see through, and a road in memory to send sources down."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ LIMITS = DeliveryLimits(lease_seconds=60.0, deliveries_max=5, deaths_max=20)
 
 
 class Loud:
-    """Uppercases the source, four bytes a segment, between a head and a tail. Bytes of the source say what breaks."""
+    """Uppercases the source, four bytes a segment, between a head and a tail. The source says what breaks."""
 
     name = "archive"
     profiles: Sequence[str] = ("plain", "fancy")
@@ -52,8 +52,8 @@ class Loud:
         return {"length": len(content)}
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
-        lengths = sum(each.result["length"] for each in finished)
-        return Assembly(b"<", [each.index for each in finished], b">", f"{plan['name']}.mp4", {"lengths": lengths})
+        facts = {"lengths": sum(each.result["length"] for each in finished)}
+        return Assembly(b"<", [each.index for each in finished], b">", f"{plan['name']}.mp4", facts)
 
 
 class Summed(Loud):
@@ -104,7 +104,8 @@ class Road:
         self.ports.queue.send(INTAKE, [event_of(ref)])
         return job_id_of(ref)
 
-    def deliver_one(self, ports: Ports | None = None, owner: str = "worker", limits: DeliveryLimits = LIMITS) -> bool:
+    def deliver_one(self, ports: Ports | None = None, owner: str = "worker",
+                    limits: DeliveryLimits = LIMITS) -> bool:
         """Hand one message to its step; False when there was none."""
         ports = ports or self.ports
         message = ports.queue.lease(QUEUES, owner, limits.lease_seconds)
@@ -145,17 +146,19 @@ class CrashError(BaseException):
 
 
 class Failing:
-    """Wraps all ports: counts calls that change something, and fails one of them, before or after it took effect."""
+    """Wraps all ports: counts calls that change something, and fails one, before or after it took effect."""
 
-    CHANGES = frozenset({"put", "compose", "delete", "create", "plan", "advance", "enter_stage", "lease_segment",
-                         "finish_segment", "release_segment", "send", "acknowledge", "release", "bury"})
+    CHANGES = frozenset({"put", "compose", "delete", "create", "plan", "advance", "enter_stage",
+                         "lease_segment", "finish_segment", "release_segment", "send", "acknowledge",
+                         "release", "bury"})
 
-    def __init__(self, ports: Ports, fail_at: int, *, after: bool, error: Callable[[], BaseException] = CrashError,
-                 for_good: bool = True) -> None:
+    def __init__(self, ports: Ports, fail_at: int, *, after: bool,
+                 error: Callable[[], BaseException] = CrashError, for_good: bool = True) -> None:
         self.calls = 0
         self._fail_at, self._after, self._error, self._for_good = fail_at, after, error, for_good
         self._dead = False
-        self.ports = Ports(*(self._wrapped(port) for port in (ports.objects, ports.jobs, ports.queue)), ports.clock)
+        wrapped = (self._wrapped(port) for port in (ports.objects, ports.jobs, ports.queue))
+        self.ports = Ports(*wrapped, ports.clock)
 
     def _wrapped(self, port: Any) -> Any:
         failing = self
@@ -185,9 +188,11 @@ def passing_failure() -> Temporary:
     return Temporary("toy.passing", "it may work the next time")
 
 
-def contents() -> Iterator[tuple[str, bytes]]:
-    """Keys and contents that between them take every path: no segment, one, several, two stages."""
-    yield "archive/empty", b""
-    yield "archive/fancy/one", b"abc"
-    yield "folder/many", b"the quick brown fox"
-    yield "summed/plain/two", b"two stages of it"
+CONTENTS = [("archive/empty", b""), ("archive/fancy/one", b"abc"), ("folder/many", b"the quick brown fox"),
+            ("summed/plain/two", b"two stages of it")]
+"""Keys and contents that between them take every path: no segment, one, several, two stages."""
+
+
+def expected(key: str, content: bytes) -> bytes:
+    """What the conversion that the key asks for makes of the content."""
+    return summed(content) if key.startswith("summed/") else loud(content)

@@ -74,7 +74,7 @@ class SqliteJobs:
             return [job_of_row(row) for row in rows]
 
     def count(self) -> Mapping[JobState, int]:
-        """See `JobTable.count`: a walk over an index, 4 ms for 100,000 jobs."""
+        """See `JobTable.count`: a walk over an index, some 6 ms for 100,000 jobs."""
         with self._database.reading() as connection:
             return {JobState(state): count for state, count in connection.execute(COUNT_JOBS)}
 

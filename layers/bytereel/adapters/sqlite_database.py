@@ -5,8 +5,10 @@ its own, and leaves the parent's alone, as SQLite demands. Source: sqlite.org/ho
 """
 
 import os
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,10 @@ from bytereel.errors import BytereelError, Integrity, Permanent, Temporary
 
 BUSY_SECONDS = 30.0
 
+RETRY_SECONDS = (0.0002, 0.002)
+
 BEGIN_WRITE = "BEGIN IMMEDIATE"
+WAIT_NOT = "PRAGMA busy_timeout = 0"
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -54,7 +59,7 @@ class Database:
         """The only write transaction: committed at the end, rolled back when anything is raised."""
         with self._translated():
             connection = self._connection()
-            connection.execute(BEGIN_WRITE)
+            self._begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -62,9 +67,29 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Wait for the write lock in short random steps.
+
+        SQLite's own waiting grows to 100 ms a step, which starves a process among busy ones for seconds.
+        """
+        deadline = time.monotonic() + self._busy_seconds
+        connection.execute(WAIT_NOT)
+        try:
+            while True:
+                try:
+                    connection.execute(BEGIN_WRITE)
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF not in BUSY_CODES or time.monotonic() > deadline:
+                        raise
+                    time.sleep(random.uniform(*RETRY_SECONDS))  # noqa: S311 - spreads the waiters
+                else:
+                    return
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {self._busy_seconds * 1000:.0f}")
+
     def _connection(self) -> sqlite3.Connection:
         if getattr(self._local, "process", None) != os.getpid():
-            # A connection of the parent is kept unused: closing it here would drop the parent's file locks.
+            # The parent's connection is kept, unused: SQLite forbids even to close it in the child.
             self._local.inherited = getattr(self._local, "connection", None)
             self._local.connection = self._open()
             self._local.process = os.getpid()

@@ -1,8 +1,8 @@
 """The inbox of one machine: how a source and the event about it become durable together.
 
-An upload is written aside and synced; then one transaction names the staged file and sends the intake message.
-That commit is the moment of truth: before it nothing happened, after it `settle` carries the rename out, whoever
-crashes. A file dropped into the inbox folder is announced once for each identity (key and version).
+An upload is written aside and synced; then one transaction names the staged file and sends the intake
+message. That commit is the moment of truth: before it nothing happened, after it `settle` carries the rename
+out, whoever crashes. A file dropped into the inbox is announced once for each identity (key and version).
 """
 
 import errno
@@ -81,9 +81,9 @@ class EmbeddedInbox:
         return self._announce_page([info]) == 1
 
     def reconcile(self, settle_seconds: float, now: float) -> int:
-        """Announce every file of the inbox that is unannounced and unchanged for `settle_seconds`; say how many.
+        """Announce every file of the inbox that is not announced yet and unchanged for `settle_seconds`.
 
-        Costs one query for 1000 files, and a transaction only where there is something to announce.
+        Returns how many. Costs one query for 1000 files, and a transaction only where one is new.
         """
         announced = 0
         page: list[ObjectInfo] = []

@@ -58,8 +58,13 @@ class Assembly:
 class Conversion(Protocol):
     """One kind of work on a source. All three functions give the same output for the same input."""
 
-    name: str
-    profiles: Sequence[str]
+    @property
+    def name(self) -> str:
+        """The conversion's name, as it stands in keys."""
+
+    @property
+    def profiles(self) -> Sequence[str]:
+        """The names of its profiles; the first is the default."""
 
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Look at the source (named `name`) and cut it into segments. Raises: Permanent for a source it cannot take."""

@@ -1,6 +1,7 @@
-"""The second step: lease one segment, convert its range, store the fragment, mark it done; the last one moves the job on.
+"""The second step: lease one segment, convert its range, store the fragment, mark it done.
 
-An attempt that lost its lease changes nothing: its fragment has a name of its own, and marking it done is refused.
+Whoever finishes the last one moves the job on. An attempt that lost its lease changes nothing: its fragment
+has a name of its own, and marking it done is refused.
 """
 
 import logging
@@ -21,7 +22,7 @@ from bytereel.stages import ENCODE, Body, carry_on, every_segment, fail_job, rea
 log = logging.getLogger(__name__)
 
 
-def encode_segment(ports: Ports, conversions: Conversions, body: Body, owner: str, lease_seconds: float,
+def encode_segment(ports: Ports, conversions: Conversions, body: Body, *, owner: str, lease_seconds: float,
                    watch: LeaseWatch | None = None) -> None:
     """Convert the segment that `body` names, unless it is done or somebody else's.
 
@@ -64,13 +65,14 @@ def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, w
     planned = PlannedSegment(segment.start, segment.end, segment.stage)
     source = ObjectReader(ports.objects, job.source, job.source_bytes)
     earlier = _earlier(ports, segment)
-    fragment = _Measured(conversion.convert(job.plan, planned, segment.index, source, earlier), watch, segment)
+    chunks = conversion.convert(job.plan, planned, segment.index, source, earlier)
+    fragment = _Measured(chunks, watch, segment)
     key = fragment_key_of(job.id, segment.index, segment.attempt)
     ports.objects.put(ObjectRef(WORK, key), fragment)
     result = {"crc32c": fragment.crc32c, "conversion": fragment.facts}
     progress = ports.jobs.finish_segment(segment, key, fragment.size_bytes, result, ports.clock.now())
-    log.info("job %s segment %d done: %d bytes, %d of stage %d remain", job.id, segment.index, fragment.size_bytes,
-             progress.remaining, progress.stage)
+    log.info("job %s segment %d done: %d bytes, %d of stage %d remain", job.id, segment.index,
+             fragment.size_bytes, progress.remaining, progress.stage)
     if progress.remaining == 0:
         carry_on(ports, job.id)
 
@@ -103,7 +105,7 @@ def _look_again(ports: Ports, body: Body) -> None:
 
 
 class _Measured:
-    """The chunks of a fragment on their way to the store: counts, sums and watches; keeps what `convert` returned.
+    """The chunks of a fragment on their way to the store; knows their sum, and what `convert` returned.
 
     Raises: LeaseLost between two chunks when the watch says so.
     """

@@ -27,8 +27,8 @@ READ_BYTES = 1024 * 1024
 def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
     """Make the output of the job that `body` names, whose segments are all done.
 
-    A fragment that was lost or damaged ends the job as failed and takes its segment back, so that a retry encodes it
-    again, and it alone. Raises: Temporary.
+    A fragment that was lost or damaged ends the job as failed and takes its segment back, so that a retry
+    encodes it again, and it alone. Raises: Temporary.
     """
     job = _to_finalize(ports, job_of(body))
     if job is None:
@@ -70,7 +70,8 @@ def _to_finalize(ports: Ports, job_id: str) -> Job | None:
     return ports.jobs.advance(job_id, "complete", ports.clock.now())
 
 
-def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Sequence[Segment]) -> Mapping[str, Any]:
+def _make_output(ports: Ports, conversions: Conversions, job: Job,
+                 segments: Sequence[Segment]) -> Mapping[str, Any]:
     """Store output and manifest; return the job's result. Raises: Permanent, Integrity, Temporary."""
     assert job.plan is not None, "a job that finalizes was planned"
     assembly = conversions[job.conversion].assemble(
@@ -93,7 +94,8 @@ def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequenc
     actual = found.size_bytes if found else -1
     if stored.size_bytes != expected or actual != expected:
         raise Integrity("output.size", f"the stored output has {actual} bytes instead of {expected}",
-                        hint="check the disk, then retry the job", key=ref.key, expected=expected, actual=actual)
+                        hint="check the disk, then retry the job",
+                        key=ref.key, expected=expected, actual=actual)
     return stored
 
 
@@ -109,11 +111,16 @@ def _manifest(ports: Ports, job: Job, segments: Sequence[Segment], assembly: Ass
         "output": {"key": stored.ref.key, "bytes": stored.size_bytes},
         "expansion": round(stored.size_bytes / job.source_bytes, 6) if job.source_bytes else None,
         "facts": dict(assembly.facts),
-        "segments": [{"index": segment.index, "stage": segment.stage, "start": segment.start, "end": segment.end,
-                      "fragment_bytes": segment.fragment_bytes, "crc32c": f"{segment.result['crc32c']:08x}",
-                      "attempt": segment.attempt} for segment in segments],
-        "timings": {"received_at": job.created_at, "finalized_at": now, "seconds": round(now - job.created_at, 3)},
+        "segments": [_of_segment(segment) for segment in segments],
+        "timings": {"received_at": job.created_at, "finalized_at": now,
+                    "seconds": round(now - job.created_at, 3)},
     }
+
+
+def _of_segment(segment: Segment) -> dict[str, Any]:
+    return {"index": segment.index, "stage": segment.stage, "start": segment.start, "end": segment.end,
+            "attempt": segment.attempt, "fragment_bytes": segment.fragment_bytes,
+            "crc32c": f"{segment.result['crc32c']:08x}"}
 
 
 def _software() -> str:
@@ -135,7 +142,7 @@ def _finish(ports: Ports, job: Job, result: Mapping[str, Any]) -> bool:
 
 
 def _give_up(ports: Ports, job: Job, segments: Sequence[Segment], reason: str) -> None:
-    """End the job, unless another run of this step ended it; segments are marked first, so that no retry trusts them."""
+    """End the job, unless another run of this step did; mark damaged segments first: no retry may trust them."""
     damaged = [segment for segment in segments if not _is_whole(ports.objects, segment)]
     found = ports.jobs.get(job.id)
     if found is None or found.state is not JobState.FINALIZING:

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
     """Make and plan the job of the object that `event` names, and send the messages that it needs next.
 
-    May be run again after any crash, and for an event that is heard twice. A source that the conversion refuses ends
-    the job as failed. Raises: Permanent for a message that makes no job at all; Temporary.
+    May be run again after any crash, and for an event that is heard twice. A source that the conversion
+    refuses ends the job as failed. Raises: Permanent for a message that makes no job at all; Temporary.
     """
     source = source_of(event)
     if source.bucket != INBOX:
@@ -47,13 +47,14 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
 
 
 def _present(ports: Ports, source: ObjectRef) -> ObjectInfo | None:
-    """The object as the event describes it, or None when a newer one took its place: that one has its own event.
+    """The object that the event is about, or None when a newer one took its place: that has its own event.
 
     Raises: Temporary `source.absent`: it is not there yet, or no more.
     """
     info = ports.objects.stat(source)
     if info is None and ports.objects.stat(ObjectRef(source.bucket, source.key)) is None:
-        raise Temporary("source.absent", f"{source.key!r} is not in the inbox", bucket=source.bucket, key=source.key)
+        raise Temporary("source.absent", f"{source.key!r} is not in the inbox",
+                        bucket=source.bucket, key=source.key)
     return info
 
 

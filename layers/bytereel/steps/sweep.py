@@ -1,7 +1,7 @@
 """The step on a schedule: resume what stalled, clear what nobody needs, let go of what is old enough.
 
-Nothing here is needed for a job to end when no process ever dies; everything here may run at any time, twice, and in
-several processes. What one call does is bounded; the cursor of its report lets the next go on from there.
+Nothing here is needed for a job to end when no process ever dies; everything here may run at any time, twice,
+and in several processes. What one call does is bounded; the cursor of its report lets the next go on from there.
 """
 
 import logging
@@ -21,7 +21,7 @@ CROWD = 1000
 
 @dataclass(frozen=True, slots=True)
 class SweepLimits:
-    """From when on a job counts as stalled, an ended job's fragments as left over, a done job as old; and how much."""
+    """From when on a job counts as stalled or as old, and how much one call does."""
 
     stall_seconds: float
     keep_done_days: float
@@ -41,7 +41,7 @@ class SweepReport:
 
 
 def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
-    """Resume stalled jobs, clear orphans of the work bucket after `cursor`, expire old done jobs. Raises: Temporary."""
+    """Resume stalled jobs, clear orphans in work after `cursor`, expire old jobs. Raises: Temporary."""
     resumed = _resume(ports, limits)
     orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
     report = SweepReport(resumed, orphans, orphan_bytes, _expire(ports, limits), cursor)
@@ -52,7 +52,7 @@ def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
 
 
 def _resume(ports: Ports, limits: SweepLimits) -> int:
-    """Send the messages of stalled jobs again: of all running jobs when no message is left that could move one."""
+    """Send stalled jobs their messages again; where no message is left at all, that is every running job."""
     sizes = {queue: ports.queue.size(queue) for queue in QUEUES}
     now = ports.clock.now()
     if not any(sizes.values()):
@@ -94,10 +94,11 @@ def _orphans(ports: Ports, limits: SweepLimits, page: Sequence[ObjectInfo]) -> I
 
 
 def _is_needed(ports: Ports, limits: SweepLimits, job: Job, name: str) -> bool:
-    """Whether a fragment may still be used: by its running job, or by a retry of one that ended not long ago."""
+    """Whether a fragment may still be used: by its running job, or by a retry of one that ended lately."""
     if job.state is JobState.DONE:
         return False
-    kept_seconds = limits.stall_seconds if job.state is JobState.CANCELLED else limits.keep_done_days * DAY_SECONDS
+    cancelled = job.state is JobState.CANCELLED
+    kept_seconds = limits.stall_seconds if cancelled else limits.keep_done_days * DAY_SECONDS
     if job.state not in JOB_RUNNING and ports.clock.now() - job.updated_at > kept_seconds:
         return False
     index, _, attempt = name.partition(".")
@@ -115,8 +116,8 @@ def _is_newest(segment: Segment, attempt: int) -> bool:
 def _expire(ports: Ports, limits: SweepLimits) -> int:
     """Let go of done jobs past their time, and of their sources; outputs stay.
 
-    A failed or cancelled job stays, with its source: that may be the only copy. The source goes first: without its
-    job, it would be taken for new.
+    A failed or cancelled job stays, with its source: that may be the only copy. The source goes first:
+    without its job, it would be taken for new.
     """
     oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
     old = [job for job in ports.jobs.list(JobState.DONE, after=(oldest, ""), limit=limits.jobs_max)

@@ -1,0 +1,128 @@
+"""`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own."""
+
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from os import urandom
+from typing import Any
+
+from bytereel.conversions import Assembly, Buffer, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel_codec.assembly import HeadWriter, tail_picture
+from bytereel_codec.envelope import Envelope, Secret
+from bytereel_codec.geometry import Layout, geometry_named, layout_for
+from bytereel_codec.header import Kind
+from bytereel_codec.leader import Leader, cut_name, tree_digest
+from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
+from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
+from bytereel_codec.profiles import PROFILES
+from bytereel_codec.ranged import RangedReader
+from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.version import SOFTWARE
+
+DATA_STAGE = 0
+PARITY_STAGE = 1
+# A picture, its coded form at its worst, and the copies that compressing and sealing make.
+_PICTURES_HELD = 7
+
+
+class ArchiveConversion:
+    """Object to reel. `secret` seals every reel; `parity_percent` adds parity segments."""
+
+    name = "archive"
+    profiles = tuple(PROFILES)
+
+    def __init__(self, parity_percent: float = 0.0, secret: Secret | None = None,
+                 random: Callable[[int], bytes] = urandom) -> None:
+        self._parity_percent = parity_percent
+        self._secret = secret
+        self._random = random
+        self._kept = threading.local()
+
+    def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
+        """Choose the picture size and cut the source; the reel's id is drawn here, once."""
+        size = source.size_bytes
+        layout = layout_for(size, parity=self._parity_percent > 0)
+        shape = parity_shape(layout.segments, self._parity_percent)
+        parameters = ReelParameters(
+            self._random(16), layout.geometry, layout.frames_per_segment, layout.segments, shape.groups, shape.columns,
+            sealed=self._secret is not None, scrypt_log2_n=self._secret.scrypt_log2_n if self._secret else 0)
+        leader = Leader(cut_name(name), profile=profile, size_bytes=size, segments=layout.segments,
+                        parity_percent=self._parity_percent, parity_segments=shape.segments,
+                        created=datetime.now(UTC).isoformat(timespec="seconds"), software=SOFTWARE)
+        data = [PlannedSegment(*layout.segment_range(index), DATA_STAGE) for index in range(layout.segments)]
+        parity = [PlannedSegment(0, size, PARITY_STAGE)] * shape.segments
+        return Plan({"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}, [*data, *parity])
+
+    def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
+        """A few pictures, whatever the segment's length; the key's derivation where there is a passphrase."""
+        del stage
+        scrypt_bytes: int = 1024 << plan["reel"]["scrypt_log2_n"]
+        return _PICTURES_HELD * geometry_named(plan["reel"]["geometry"]).picture_bytes + scrypt_bytes
+
+    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
+                earlier: Sequence[FinishedSegment]) -> Fragment:
+        """The chunks of a data segment from its range, or of a parity segment from the data segments' fragments."""
+        parameters, layout = _parameters(plan)
+        if segment.stage == PARITY_STAGE:
+            fetch = _FragmentFrames(earlier).fetch
+            sizes = yield from write_parity_segment(parameters, layout, index - layout.segments, fetch)
+            return {"chunk_bytes": list(sizes)}
+        last = index == layout.segments - 1
+        facts = yield from _widened(self._writer(parameters).write(index, source, segment.start, segment.end, last=last))
+        return facts.to_dict()
+
+    def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
+        """Head with index and leader, data segments, parity segments, the leader again."""
+        parameters, layout = _parameters(plan)
+        data = [SegmentFacts.from_dict(item.result) for item in finished if item.stage == DATA_STAGE]
+        parity = [tuple(item.result["chunk_bytes"]) for item in finished if item.stage == PARITY_STAGE]
+        plain = data[0].digest.hex() if len(data) == 1 else None
+        known = {**plan["leader"], "digest": tree_digest(facts.digest for facts in data), "sha256": plain}
+        leader = Leader(**known)
+        head = HeadWriter(parameters, self._envelope(parameters), layout, leader, sum(map(len, parity)))
+        tail = head.tail(leader, tail_picture(layout, parity))
+        start = head.write(leader, [facts.chunk_bytes for facts in data], parity, len(tail))
+        facts = {
+            "reel_id": parameters.reel_id.hex(), "digest": leader.digest, "sha256": plain, "sealed": parameters.sealed,
+            "geometry": layout.geometry.name, "pictures": tail_picture(layout, parity) + 1, "parity_segments": len(parity),
+        }
+        order = sorted(item.index for item in finished)
+        return Assembly(start, order, tail, f"{leader.name}.mp4", {k: v for k, v in facts.items() if v is not None})
+
+    def _envelope(self, parameters: ReelParameters) -> Envelope:
+        if not parameters.sealed:
+            return Envelope(None)
+        assert self._secret is not None
+        return Envelope(self._secret.reel_key(parameters.reel_id, parameters.scrypt_log2_n), self._random)
+
+    def _writer(self, parameters: ReelParameters) -> SegmentWriter:
+        """This thread's writer; its buffers serve the next segment of the same reel too."""
+        kept: tuple[ReelParameters, SegmentWriter] | None = getattr(self._kept, "writer", None)
+        if kept is None or kept[0] != parameters:
+            kept = (parameters, SegmentWriter(parameters, self._envelope(parameters)))
+            self._kept.writer = kept
+        return kept[1]
+
+
+def _parameters(plan: Mapping[str, Any]) -> tuple[ReelParameters, Layout]:
+    parameters = ReelParameters.from_dict(plan["reel"])
+    return parameters, parameters.layout(plan["source_bytes"])
+
+
+def _widened(chunks: Generator[memoryview, None, SegmentFacts]) -> Generator[Buffer, None, SegmentFacts]:
+    return (yield from chunks)
+
+
+class _FragmentFrames:
+    """The data frames in finished fragments, found by the chunk sizes that were noted."""
+
+    def __init__(self, fragments: Sequence[FinishedSegment]) -> None:
+        self._fragments = {fragment.index: fragment for fragment in fragments}
+        self._loaders = {index: FrameLoader(fragment.reader) for index, fragment in self._fragments.items()}
+
+    def fetch(self, kind: Kind, segment: int, frame: int) -> Frame | None:
+        """The frame of a data segment."""
+        assert kind == Kind.DATA
+        start = sum(self._fragments[segment].result["chunk_bytes"][:frame])
+        return self._loaders[segment].frame_at(start + FIRST_SAMPLE_OFFSET)

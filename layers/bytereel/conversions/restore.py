@@ -1,0 +1,81 @@
+"""`restore`: a reel becomes the bytes it holds. Its segments are the reel's data segments, its fragments plain bytes.
+
+A planned segment's range is the range of the original that it gives back. A folder's reel gives back its tar stream.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel_codec.envelope import Secret
+from bytereel_codec.errors import Integrity
+from bytereel_codec.geometry import Layout, geometry_named, geometry_of_span
+from bytereel_codec.leader import safe_name, tree_digest
+from bytereel_codec.ranged import RangedReader
+from bytereel_codec.reel import ReelReader
+from bytereel_codec.seek import reel_of, size_of
+
+# A picture, its coded form, and the copies that opening and decompressing make.
+_PICTURES_HELD = 6
+
+
+class RestoreConversion:
+    """Reel to object. `secret` opens sealed reels."""
+
+    name = "restore"
+    profiles = ("original",)
+
+    def __init__(self, secret: Secret | None = None) -> None:
+        self._secret = secret
+
+    def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
+        """Read the leader, and take the reel's own segments. Raises: Permanent `reel.none`, `reel.sealed`, ..."""
+        del profile
+        reel = reel_of(source, self._secret)
+        leader = ReelReader(reel).leader()
+        geometry = geometry_of_span(reel.span_bytes)
+        assert geometry is not None
+        size = size_of(reel)
+        layout = Layout(geometry, reel.frames_per_segment, size)
+        fallback = safe_name(name.removesuffix(".mp4"))
+        restored = safe_name(leader.name, fallback) if leader else fallback
+        parameters = {
+            "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored, "source_bytes": size,
+            "digest": leader.digest if leader else None, "geometry": geometry.name, "reel_id": reel.reel_id.hex(),
+        }
+        return Plan(parameters, [PlannedSegment(*layout.segment_range(index)) for index in range(layout.segments)])
+
+    def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
+        """A few pictures, whatever the segment's length."""
+        del stage
+        return _PICTURES_HELD * geometry_named(plan["geometry"]).picture_bytes
+
+    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
+                earlier: Sequence[FinishedSegment]) -> Fragment:
+        """The original bytes of one segment, proved by its SHA-256. Raises: Integrity `reel.damaged` when some are lost."""
+        del plan, earlier
+        reel = reel_of(source, self._secret)
+        reader = ReelReader(reel)
+        digest = hashlib.sha256()
+        stated = None
+        for frame in range(reel.frames.frames_in(index)):
+            block = reader.block(index, frame)
+            digest.update(block.content)
+            stated = block.digest
+            yield block.content
+        if stated != digest.digest():
+            raise Integrity("reel.bad_digest", f"segment {index} is not what was written", start=segment.start,
+                            end=segment.end, expected=(stated or b"").hex(), actual=digest.hexdigest())
+        return {"sha256": digest.hexdigest()}
+
+    def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
+        """The segments in a row. Raises: Integrity `reel.bad_digest` when the whole is not what the leader states."""
+        digest = tree_digest(bytes.fromhex(item.result["sha256"]) for item in finished)
+        size = sum(item.fragment_bytes for item in finished)
+        if plan["digest"] not in (None, digest) or size != plan["source_bytes"]:
+            raise Integrity("reel.bad_digest", "the whole is not what was written", expected=plan["digest"], actual=digest)
+        facts = {"digest": digest, "reel_id": plan["reel_id"]}
+        if len(finished) == 1:
+            facts["sha256"] = finished[0].result["sha256"]
+        return Assembly(b"", [item.index for item in finished], b"", plan["name"], facts)

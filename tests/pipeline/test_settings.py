@@ -1,0 +1,51 @@
+"""Settings: read once, checked at once, named when they are wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+from bytereel.settings import load_settings
+from bytereel_codec.errors import Permanent
+
+
+def test_a_chosen_value_goes_before_the_environment_and_that_before_the_default(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYTEREEL_WORKERS", "3")
+    monkeypatch.setenv("BYTEREEL_LEASE_SECONDS", "12")
+    found = load_settings(workers=5, lease_seconds=None)
+    assert (found.workers, found.lease_seconds, found.deliveries_max) == (5, 12.0, 5)
+    assert found.heartbeat_seconds == 4.0
+
+
+def test_sizes_may_carry_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYTEREEL_MEMORY_BUDGET_BYTES", "64MiB")
+    assert load_settings().memory_budget_bytes == 64 * 1024 * 1024
+
+
+def test_home_is_where_the_platform_keeps_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert load_settings().home == tmp_path / "bytereel"
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("BYTEREEL_WORKERS", "0"), ("BYTEREEL_WORKERS", "many"), ("BYTEREEL_MEMORY_BUDGET_BYTES", "12 parsecs"),
+    ("BYTEREEL_POLL_SECONDS", "-1"), ("BYTEREEL_LOG_LEVEL", "loud"), ("BYTEREEL_LEASE_SECONDS", "nan"),
+])
+def test_a_wrong_value_fails_at_once_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str,
+                                                   value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Permanent, match=name) as caught:
+        load_settings()
+    assert caught.value.error_id == "settings.invalid"
+
+
+def test_an_unknown_setting_and_two_secrets_are_refused() -> None:
+    with pytest.raises(Permanent, match="BYTEREEL_COLOUR"):
+        load_settings(colour="red")
+    with pytest.raises(Permanent, match="exclude each other"):
+        load_settings(passphrase_file="a", key_file="b")
+
+
+def test_settings_survive_the_way_to_a_worker_process() -> None:
+    settings = load_settings(home="somewhere", memory_budget_bytes="64MiB", key_file="key")
+    assert load_settings(**json.loads(settings.model_dump_json())) == settings

@@ -1,0 +1,142 @@
+"""What the sweep resumes, clears and lets go of, and what it leaves alone."""
+
+from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
+from bytereel.operations import cancel, retry
+from bytereel.stages import ENCODE, QUEUES
+from bytereel.steps.sweep import DAY_SECONDS, SweepLimits, sweep
+from toys import CrashError, Failing, Road, loud
+
+LIMITS = SweepLimits(stall_seconds=100.0, keep_done_days=1.0)
+
+
+def drop_messages(road: Road) -> None:
+    """Lose every message, as no durable queue would."""
+    while message := road.ports.queue.lease(QUEUES, "thief", 60.0):
+        road.ports.queue.acknowledge(message)
+
+
+def test_a_job_whose_messages_are_all_gone_is_resumed_from_any_state() -> None:
+    for handled in range(6):
+        road = Road()
+        job_id = road.put("summed/a", b"abcdefgh")
+        road.deliver_one()
+        for _ in range(handled):
+            road.deliver_one()
+        drop_messages(road)
+        road.clock.advance(1.0)
+        resumed = sweep(road.ports, LIMITS).resumed
+        assert resumed == (road.job(job_id).state is not JobState.DONE)
+        road.run()
+        assert road.output(job_id) == b"<ABCDEFGH44>"
+        assert set(road.summed.finished.values()) == {1}
+
+
+def test_a_retry_that_was_cut_off_before_it_sent_its_messages_is_resumed() -> None:
+    road = Road()
+    job_id = road.put("a", b"REFUSED")
+    road.run()
+    failing = Failing(road.ports, 2, after=False)
+    try:
+        retry(failing.ports, job_id)
+    except CrashError:
+        road.clock.advance(1.0)
+    assert sweep(road.ports, LIMITS).resumed == 1
+
+
+def test_a_busy_job_is_left_alone_and_a_silent_one_resumed_when_others_still_wait() -> None:
+    road = Road()
+    road.put("a", b"abcdefgh")
+    road.deliver_one()
+    waiting = road.ports.queue.size(ENCODE)
+    road.clock.advance(99.0)
+    assert sweep(road.ports, LIMITS).resumed == 0
+    road.clock.advance(2.0)
+    assert sweep(road.ports, LIMITS).resumed == 1
+    assert road.ports.queue.size(ENCODE) == 2 * waiting
+
+
+def test_waiting_jobs_behind_a_long_queue_are_not_resumed_over_and_over() -> None:
+    road = Road()
+    road.put("a", b"abcd" * 1500)
+    road.deliver_one()
+    for _ in range(5):
+        road.clock.advance(1000.0)
+        sweep(road.ports, LIMITS)
+    assert road.ports.queue.size(ENCODE) == 1500
+
+
+def test_orphans_go_and_fragments_in_use_stay() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcdefgh")
+    road.deliver_one()
+    road.deliver_one()
+    now = road.clock.now()
+    road.ports.jobs.lease_segment(job_id, 1, "other", now, now + 60.0)
+    kept = [f"{job_id}/000000.1", f"{job_id}/000001.1"]
+    for key in [kept[1], f"{job_id}/000000.7", f"{job_id}/000009.1", f"{job_id}/what", "absent/000000.1"]:
+        road.ports.objects.put(ObjectRef(WORK, key), [b"orphan"])
+    report = sweep(road.ports, LIMITS)
+    assert (report.orphans, report.orphan_bytes) == (4, 24)
+    assert road.keys(WORK) == kept
+
+
+def test_one_call_clears_a_bounded_number_and_the_next_goes_on_from_there() -> None:
+    road = Road()
+    for index in range(25):
+        road.ports.objects.put(ObjectRef(WORK, f"absent/{index:06d}.1"), [b"x"])
+    limits = SweepLimits(100.0, 1.0, objects_max=10)
+    cursor, calls = "", 0
+    while road.keys(WORK):
+        cursor = sweep(road.ports, limits, cursor).cursor
+        calls += 1
+    assert calls == 3
+    assert cursor == ""
+
+
+def test_fragments_of_a_cancelled_job_are_cleared_when_it_was_not_retried_for_a_while() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcdefgh")
+    road.deliver_one()
+    road.deliver_one()
+    cancel(road.ports, job_id)
+    assert sweep(road.ports, LIMITS).orphans == 0
+    road.clock.advance(101.0)
+    assert sweep(road.ports, LIMITS).orphans == 1
+
+
+def test_an_old_done_job_goes_with_its_source_and_its_output_stays() -> None:
+    road = Road()
+    job_id = road.put("a", b"abc")
+    road.run()
+    assert sweep(road.ports, LIMITS).expired == 0
+    road.clock.advance(DAY_SECONDS + 1)
+    assert sweep(road.ports, LIMITS).expired == 1
+    assert road.ports.jobs.get(job_id) is None
+    assert road.keys(INBOX) == []
+    assert "archive/plain/a.mp4" in road.keys(OUTBOX)
+
+
+def test_a_newer_source_under_the_same_key_outlives_the_old_job() -> None:
+    road = Road()
+    road.put("a", b"abc")
+    road.run()
+    road.clock.advance(DAY_SECONDS)
+    newer = road.put("a", b"def")
+    road.run()
+    road.clock.advance(2)
+    assert sweep(road.ports, LIMITS).expired == 1
+    assert road.keys(INBOX) == ["a"]
+    assert road.output(newer) == loud(b"def")
+
+
+def test_failed_and_cancelled_jobs_keep_their_sources() -> None:
+    road = Road()
+    failed, cancelled = road.put("a", b"REFUSED"), road.put("b", b"abc")
+    cancel_later = road.deliver_one() and road.deliver_one()
+    assert cancel_later
+    cancel(road.ports, cancelled)
+    road.run()
+    road.clock.advance(10 * DAY_SECONDS)
+    assert sweep(road.ports, LIMITS).expired == 0
+    assert road.job(failed).state is JobState.FAILED
+    assert road.keys(INBOX) == ["a", "b"]
