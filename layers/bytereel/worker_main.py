@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from bytereel.errors import Permanent
+from bytereel.errors import Integrity, Permanent
 from bytereel.logs import configure_logging
 from bytereel.owners import OwnerLock, free_the_dead
 from bytereel.settings import load_settings
@@ -31,7 +31,7 @@ def main() -> int:
         configure_logging(settings.log_level)
         home = open_home(settings)
         conversions = load_conversions(settings)
-    except Permanent as error:
+    except (Permanent, Integrity) as error:
         configure_logging("info")
         log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line
         return EXIT_UNUSABLE
