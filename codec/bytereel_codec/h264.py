@@ -1,7 +1,7 @@
 """The H.264 syntax around the macroblocks: parameter sets, slice header, filler macroblocks. Pure functions.
 
 Every picture is one IDR slice: High profile, CAVLC, 4:2:0, 8 bits, full range, level 6.2, deblocking off.
-Macroblocks that carry nothing are Intra 16x16 with DC prediction and no residual: 7 bits each.
+Macroblocks that carry nothing are Intra 16x16 with DC prediction and no residual: 8 bits each, 13 beside an I_PCM one.
 
 Source: ITU-T H.264 (08/2021) 7.3.2.1 (SPS), 7.3.2.2 (PPS), 7.3.3 (slice header), table 7-11 (mb_type), annex E (VUI).
 """
@@ -16,7 +16,9 @@ _NAL_IDR = 0x65
 _PROFILE_HIGH = 100
 _LEVEL_6_2 = 62
 _MB_I_PCM = 25
-_FILLER_MACROBLOCK = "0010011"  # ue(3) = I_16x16_2_0_0, ue(0) chroma DC, se(0) mb_qp_delta
+# ue(3) = I_16x16_2_0_0, ue(0) chroma DC prediction, se(0) mb_qp_delta, and coeff_token for no coefficient
+_FILLER = "00100" "1" "1" "1"
+_FILLER_BESIDE_PCM = "00100" "1" "1" "000011"
 
 
 def _ue(value: int) -> str:
@@ -152,7 +154,17 @@ def slice_start(idr_id: int) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def slice_end(filler_macroblocks: int) -> bytes:
-    """The filler macroblocks of a picture, then the stop bit and its alignment."""
-    whole, rest = divmod(filler_macroblocks, 8)
-    return _bytes_of(_FILLER_MACROBLOCK * 8) * whole + _bytes_of(_FILLER_MACROBLOCK * rest + "1")
+def slice_end(geometry: Geometry, used: int) -> bytes:
+    """What follows the `used` I_PCM macroblocks of a picture: filler macroblocks, the stop bit and its alignment.
+
+    The code for "no coefficient" depends on the macroblocks to the left and above: I_PCM counts as 16 coefficients,
+    filler as none, and a mean of 8 or more takes the long code. Source: ITU-T H.264 9.2.1, table 9-5.
+    """
+    columns = geometry.width // 16
+    bits = []
+    for macroblock in range(used, min(used + columns, geometry.macroblocks)):
+        left_is_pcm = macroblock == used and macroblock % columns != 0
+        top_is_pcm = 0 <= macroblock - columns < used
+        bits.append(_FILLER_BESIDE_PCM if left_is_pcm or top_is_pcm else _FILLER)
+    rest = geometry.macroblocks - used - len(bits)
+    return _bytes_of("".join(bits) + _FILLER * rest + "1")

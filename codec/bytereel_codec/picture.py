@@ -41,7 +41,7 @@ def smallest_coded_bytes(header: FrameHeader) -> int:
     """How many bytes of the stream, from its first sample on, a frame's picture takes at least."""
     used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES)
     geometry = next(g for g in GEOMETRIES.values() if g.span_bytes == header.span_bytes)
-    return used * MACROBLOCK_CODED_BYTES - 2 + len(slice_end(geometry.macroblocks - used))
+    return used * MACROBLOCK_CODED_BYTES - 2 + geometry.macroblocks - used
 
 
 class PictureWriter:
@@ -71,7 +71,7 @@ class PictureWriter:
         position = write_macroblocks(
             self._image, used, self._table, whitening_shift(packed), self._stream, position + len(start), self._raw
         )
-        end = slice_end(self.geometry.macroblocks - -(-used // MACROBLOCK_BYTES))
+        end = slice_end(self.geometry, -(-used // MACROBLOCK_BYTES))
         self._stream[position : position + len(end)] = np.frombuffer(end, np.uint8)
         position += len(end)
         sample_bytes = position - CHUNK_START_BYTES

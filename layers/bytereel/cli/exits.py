@@ -1,0 +1,46 @@
+"""Exit codes: what a script may rely on. The same table stands in `--help` and in docs/cli.md."""
+
+from enum import IntEnum
+
+from bytereel.errors import BytereelError, Integrity, Permanent, Temporary
+
+
+class ExitCode(IntEnum):
+    """What a command ends with."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    PERMANENT = 3
+    TEMPORARY = 4
+    INTEGRITY = 5
+    JOB_FAILED = 6
+    INTERRUPTED = 130
+    OUTPUT_CLOSED = 141
+    TERMINATED = 143
+
+
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.BUG: "a bug in bytereel",
+    ExitCode.USAGE: "the command was not understood",
+    ExitCode.PERMANENT: "it cannot be done: the input or a setting is wrong",
+    ExitCode.TEMPORARY: "not now: it may work later",
+    ExitCode.INTEGRITY: "bytes are lost, or not what they were",
+    ExitCode.JOB_FAILED: "the job failed or was cancelled",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.OUTPUT_CLOSED: "the reader of the output went away",
+    ExitCode.TERMINATED: "terminated",
+}
+
+_BY_ERROR_ID = {"job.failed": ExitCode.JOB_FAILED, "target.closed": ExitCode.OUTPUT_CLOSED}
+_BY_FAMILY = {
+    Permanent.family: ExitCode.PERMANENT,
+    Temporary.family: ExitCode.TEMPORARY,
+    Integrity.family: ExitCode.INTEGRITY,
+}
+
+
+def exit_code_of(error: BytereelError) -> ExitCode:
+    """The exit code for an error: by its id where that has one of its own, else by its family."""
+    return _BY_ERROR_ID.get(error.error_id) or _BY_FAMILY[error.family]

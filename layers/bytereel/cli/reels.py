@@ -1,0 +1,295 @@
+"""The commands that work on reels directly: encode, decode, inspect, verify, profiles."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bytereel.cli.exits import ExitCode
+from bytereel.cli.options import (
+    STANDARD,
+    ByteRange,
+    Force,
+    Json,
+    KeyFile,
+    PassphraseFile,
+    ReelId,
+    Workers,
+    parse_percent,
+    parse_range,
+    read_secret,
+    usable_cores,
+)
+from bytereel.cli.output import (
+    pair_lines,
+    print_note,
+    print_result,
+    ranges_text,
+    rate_text,
+    size_text,
+    table_lines,
+)
+from bytereel.cli.progress import ProgressBar
+from bytereel.errors import Permanent
+
+if TYPE_CHECKING:
+    from bytereel_codec import DecodeReport, EncodeSummary, ReelDescription
+
+Source = Annotated[str, typer.Argument(metavar="IN", help="A file; - is standard input.")]
+
+
+def encode(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A file or a folder; - is standard input.")],
+    target: Annotated[str, typer.Argument(metavar="OUT.mp4", help="The reel; - is standard output.")],
+    profile: Annotated[str, typer.Option("--profile", "-p", help="See `bytereel profiles`.")] = "archive",
+    parity: Annotated[
+        float, typer.Option(parser=parse_percent, metavar="N%", help="Bring back that many lost segments.")
+    ] = 0.0,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    workers: Workers = None,
+    geometry: Annotated[
+        str | None, typer.Option(help="Picture size, such as 1080p.", show_default="by the size of IN")
+    ] = None,
+    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="zstd, where it helps.")] = True,
+    name: Annotated[str | None, typer.Option(help="The name to keep in the reel.", show_default="IN's own")] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a file or a folder into a video."""
+    _check_places(source, target)
+    from bytereel_codec.encode import EncodeOptions, encode_file
+    from bytereel_codec.geometry import geometry_named
+
+    started_at = time.monotonic()
+    with ProgressBar("encoding", hidden=as_json) as progress:
+        options = EncodeOptions(
+            profile=profile,
+            parity_percent=parity,
+            secret=read_secret(passphrase_file, key_file),
+            workers=workers or usable_cores(),
+            compress=compress,
+            geometry=geometry_named(geometry) if geometry else None,
+            name=name,
+            replace=force,
+            progress=progress,
+        )
+        summary = encode_file(source, target, options)
+    values = _encoded(summary, target, time.monotonic() - started_at)
+    print_result(values, _encoded_lines(summary, values), as_json=as_json, on_stderr=target == STANDARD)
+
+
+def _check_places(source: str, target: str) -> None:
+    if target == STANDARD and sys.stdout is not None and sys.stdout.isatty():
+        raise typer.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
+    if source == STANDARD or target == STANDARD:
+        return
+    here, there = Path(source).resolve(), Path(target).resolve()
+    if here == there or here in there.parents:
+        raise Permanent(
+            "target.in_source", f"{target!r} is {source!r} or lies in it", hint="write the reel somewhere else"
+        )
+
+
+def _encoded(summary: "EncodeSummary", target: str, seconds: float) -> dict[str, Any]:
+    values = {**asdict(summary), "target": target, "seconds": round(seconds, 3)}
+    values["expansion"] = round(summary.expansion, 6) if summary.source_bytes else None
+    return values
+
+
+def _encoded_lines(summary: "EncodeSummary", values: Mapping[str, Any]) -> list[str]:
+    parity = f", {summary.parity_segments} of parity" if summary.parity_segments else ""
+    expansion = f" ({summary.expansion:.4f} x)" if summary.source_bytes else ""
+    return pair_lines(
+        {
+            "reel": values["target"],
+            "source": size_text(summary.source_bytes),
+            "size": size_text(summary.reel_bytes) + expansion,
+            "pictures": f"{summary.pictures} of {summary.geometry}, {summary.segments} segments{parity}",
+            "sealed": "yes" if summary.sealed else None,
+            "sha256": summary.sha256,
+            "digest": summary.digest,
+            "time": rate_text(summary.source_bytes, values["seconds"]),
+        }
+    )
+
+
+def decode(
+    source: Source,
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[OUT]", help="The file or folder; - is standard output.", show_default="the reel's"),
+    ] = None,
+    byte_range: Annotated[
+        ByteRange | None,
+        typer.Option("--range", parser=parse_range, metavar="A:B", help="Only bytes A to B (without B), e.g. 1MiB:."),
+    ] = None,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Write what is left, with zeros for what is lost.", show_default=False)
+    ] = False,
+    reel_id: ReelId = None,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    workers: Workers = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Give back what a reel holds, proved bit for bit."""
+    from bytereel_codec.decode import DecodeOptions, decode_file
+
+    wanted = byte_range or ByteRange()
+    started_at = time.monotonic()
+    with ProgressBar("decoding", hidden=as_json or target == STANDARD and sys.stdout.isatty()) as progress:
+        options = DecodeOptions(
+            secret=read_secret(passphrase_file, key_file),
+            workers=workers or usable_cores(),
+            salvage=salvage,
+            reel_id=reel_id,
+            start=wanted.start,
+            end=wanted.end,
+            replace=force,
+            progress=progress,
+        )
+        report = decode_file(source, target, options)
+    seconds = time.monotonic() - started_at
+    values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
+    print_result(values, _decoded_lines(report, values), as_json=as_json, on_stderr=target == STANDARD)
+    _end_by_loss(report)
+
+
+def verify(
+    source: Source,
+    reel_id: ReelId = None,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Read a whole reel and prove every byte, writing nothing."""
+    from bytereel_codec import decode as codec
+
+    started_at = time.monotonic()
+    with ProgressBar("verifying", hidden=as_json) as progress:
+        options = codec.DecodeOptions(
+            secret=read_secret(passphrase_file, key_file),
+            workers=workers or usable_cores(),
+            reel_id=reel_id,
+            progress=progress,
+        )
+        report = codec.verify(source, options)
+    values = _read_back(report, time.monotonic() - started_at)
+    del values["target"]
+    print_result(values, _verified_lines(report, values), as_json=as_json)
+    _end_by_loss(report)
+
+
+def _read_back(report: "DecodeReport", seconds: float) -> dict[str, Any]:
+    return {**asdict(report), "whole": report.whole, "seconds": round(seconds, 3)}
+
+
+def _clipped(wanted: ByteRange, size: int) -> tuple[int, int]:
+    return min(wanted.start, size), size if wanted.end is None else min(wanted.end, size)
+
+
+def _decoded_lines(report: "DecodeReport", values: Mapping[str, Any]) -> list[str]:
+    start, end = values["range"]
+    part = f", bytes {start}-{end}" if (start, end) != (0, report.source_bytes) else ""
+    pairs = {"written": report.target, "name": report.name, "original": size_text(report.source_bytes) + part}
+    return pair_lines({**pairs, **_proof(report), "time": rate_text(end - start, values["seconds"])})
+
+
+def _verified_lines(report: "DecodeReport", values: Mapping[str, Any]) -> list[str]:
+    pairs = {"name": report.name, "original": f"{size_text(report.source_bytes)} in {report.segments} segments"}
+    verdict = "damaged" if report.lost else "whole: every byte is proved by SHA-256"
+    rate = rate_text(report.source_bytes, values["seconds"])
+    return pair_lines({"verdict": verdict, **pairs, **_proof(report), "time": rate})
+
+
+def _proof(report: "DecodeReport") -> dict[str, object]:
+    return {
+        "sha256": report.sha256,
+        "digest": report.digest,
+        "recovered": f"{report.recovered_frames} pictures, from parity" if report.recovered_frames else None,
+        "lost": ranges_text(report.lost) if report.lost else None,
+    }
+
+
+def _end_by_loss(report: "DecodeReport") -> None:
+    """End with the code for damage where bytes are lost."""
+    if not report.lost:
+        return
+    count = sum(end - start for start, end in report.lost)
+    why = f" ({report.reasons[0]})" if report.reasons else ""
+    print_note(f"{count} bytes of the original are lost: {ranges_text(report.lost)}{why}")
+    raise typer.Exit(ExitCode.INTEGRITY)
+
+
+def inspect(
+    source: Source,
+    reel_id: ReelId = None,
+    passphrase_file: PassphraseFile = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a reel says of itself, without reading its payload."""
+    from bytereel_codec import seek
+
+    found = seek.inspect(source, read_secret(passphrase_file, key_file), reel_id)
+    print_result(asdict(found), _inspected_lines(found), as_json=as_json)
+
+
+def _inspected_lines(found: "ReelDescription") -> list[str]:
+    leader = found.leader
+    said: dict[str, object] = {"leader": found.locked}
+    if leader is not None:
+        said = {
+            "name": leader.name + ("/" if leader.kind == "folder" else ""),
+            "original": None if leader.size_bytes is None else size_text(leader.size_bytes),
+            "profile": leader.profile,
+            "sha256": leader.sha256,
+            "digest": leader.digest,
+            "created": f"{leader.created} by {leader.software}",
+        }
+    parity = f"{found.parity_groups} groups of {found.parity_columns}" if found.parity_columns else "none"
+    missing = f", {found.frames_missing} missing" if found.frames_missing else ""
+    return pair_lines(
+        {
+            "reel": found.reel_id,
+            **said,
+            "format": f"version {found.format_version}, {'sealed' if found.sealed else 'not sealed'}",
+            "size": size_text(found.reel_bytes),
+            "pictures": f"{found.geometry} ({found.width} x {found.height}), {found.frames_found} of data{missing}",
+            "segments": f"{found.segments} of up to {found.frames_per_segment} pictures",
+            "parity": parity,
+        }
+    )
+
+
+def profiles(as_json: Json = False) -> None:
+    """List the profiles, and the picture sizes."""
+    from bytereel_codec.geometry import GEOMETRIES
+    from bytereel_codec.profiles import PROFILES
+
+    values = {
+        "profiles": [asdict(profile) for profile in PROFILES.values()],
+        "geometries": [{**asdict(each), "span_bytes": each.span_bytes} for each in GEOMETRIES.values()],
+    }
+    first = table_lines(
+        ("PROFILE", "FOR", "COMES BACK EXACT AFTER"), [(p.name, p.purpose, p.survives) for p in PROFILES.values()]
+    )
+    second = table_lines(
+        ("GEOMETRY", "PIXELS", "A SECOND", "A PICTURE CARRIES"),
+        [(g.name, f"{g.width} x {g.height}", f"{g.frames_per_second}", size_text(g.span_bytes))
+         for g in GEOMETRIES.values()],
+    )
+    print_result(values, [*first, "", *second], as_json=as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (encode, decode, inspect, verify, profiles):
+        app.command(rich_help_panel="Files")(command)
