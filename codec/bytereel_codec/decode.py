@@ -225,7 +225,12 @@ class _Decoding:
             work()
             return
         with ThreadPoolExecutor(min(workers, WORKERS_MAX)) as pool:
-            wait([pool.submit(work) for _ in range(min(workers, WORKERS_MAX))])
+            futures = [pool.submit(work) for _ in range(min(workers, WORKERS_MAX))]
+            try:
+                wait(futures)
+            except BaseException as error:  # Ctrl-C: without this the pool would first decode all the rest
+                failed.append(error)
+                raise
         if failed:
             raise failed[0]
 

@@ -248,7 +248,11 @@ class _Encoding:
 
         with ThreadPoolExecutor(self._workers) as pool:
             futures = [pool.submit(guarded) for _ in range(self._workers)]
-            wait(futures)
+            try:
+                wait(futures)
+            except BaseException:  # Ctrl-C: without this the pool would first encode all the rest
+                sink.abort()
+                raise
         for future in futures:
             future.result()
 

@@ -34,6 +34,15 @@ _TS_PACKET_BYTES = 188
 _LOOK_PICTURES = 64
 
 
+def has_encoder(name: str) -> bool:
+    """Whether libavcodec was built with the encoder of that name; one of a GPU may still find no card."""
+    try:
+        av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
 def is_cut_up(reader: RangedReader) -> bool:
     """Whether the file is of a container that does not keep pictures in one piece (MPEG-TS)."""
     head = bytes(read_range(reader, 0, _SNIFF_BYTES))

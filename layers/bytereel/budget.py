@@ -24,10 +24,13 @@ class MemoryBudget:
         Raises: Permanent `memory.budget` for a cost above the whole budget.
         """
         if cost_bytes > self.limit_bytes:
-            raise Permanent("memory.budget",
-                            f"a segment takes {cost_bytes} bytes of memory, the budget is {self.limit_bytes}",
-                            hint="raise BYTEREEL_MEMORY_BUDGET_BYTES, then retry the job",
-                            expected=self.limit_bytes, actual=cost_bytes)
+            raise Permanent(
+                "memory.budget",
+                f"a segment takes {cost_bytes} bytes of memory, the budget is {self.limit_bytes}",
+                hint="raise BYTEREEL_MEMORY_BUDGET_BYTES, then retry the job",
+                expected=self.limit_bytes,
+                actual=cost_bytes,
+            )
         with self._changed:
             most_bytes = self.limit_bytes - cost_bytes
             if not self._changed.wait_for(lambda: self._taken_bytes <= most_bytes, timeout_seconds):

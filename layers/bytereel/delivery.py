@@ -86,15 +86,22 @@ class Delivery:
 
     def _run_step(self, message: Message, watch: LeaseWatch) -> None:
         if message.deliveries > self.limits.deaths_max:
-            raise Permanent("message.deadly",
-                            f"{message.deliveries - 1} workers ended without an answer to a message of the "
-                            f"queue {message.queue!r}",
-                            hint="the log says how they ended; too little memory is the usual reason")
+            raise Permanent(
+                "message.deadly",
+                f"{message.deliveries - 1} workers ended without an answer to a message of the queue {message.queue!r}",
+                hint="the log says how they ended; too little memory is the usual reason",
+            )
         if message.queue == INTAKE:
             take_in(self.ports, self.conversions, message.body)
         elif message.queue == ENCODE:
-            encode_segment(self.ports, self.conversions, message.body, owner=self.owner,
-                           lease_seconds=self.limits.lease_seconds, watch=watch)
+            encode_segment(
+                self.ports,
+                self.conversions,
+                message.body,
+                owner=self.owner,
+                lease_seconds=self.limits.lease_seconds,
+                watch=watch,
+            )
         else:
             assert message.queue == FINALIZE, message.queue
             finalize(self.ports, self.conversions, message.body)

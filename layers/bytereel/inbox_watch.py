@@ -37,9 +37,14 @@ class InboxWatch:
 
     def _watch(self) -> None:
         try:
-            for _ in watchfiles.watch(self._folder, watch_filter=None, stop_event=self._ended,
-                                      step=STEP_MILLISECONDS, debounce=DEBOUNCE_MILLISECONDS,
-                                      ignore_permission_denied=True):
+            for _ in watchfiles.watch(
+                self._folder,
+                watch_filter=None,
+                stop_event=self._ended,
+                step=STEP_MILLISECONDS,
+                debounce=DEBOUNCE_MILLISECONDS,
+                ignore_permission_denied=True,
+            ):
                 self._changed.set()
         except (OSError, RuntimeError) as error:
             log.warning("%s cannot be watched, dropped files take longer: %s", self._folder, error)

@@ -34,11 +34,19 @@ def find_job(jobs: JobTable, prefix: str) -> Job:
     else:
         found = [job for job in every_job(jobs) if prefix and job.id.startswith(prefix)]
     if not found:
-        raise Permanent("job.unknown", f"no job has an id that starts with {prefix!r}",
-                        hint="`bytereel jobs` lists them", job=prefix)
+        raise Permanent(
+            "job.unknown",
+            f"no job has an id that starts with {prefix!r}",
+            hint="`bytereel jobs` lists them",
+            job=prefix,
+        )
     if len(found) > 1:
-        raise Permanent("job.ambiguous", f"{len(found)} jobs have an id that starts with {prefix!r}",
-                        hint="give more digits", job=prefix)
+        raise Permanent(
+            "job.ambiguous",
+            f"{len(found)} jobs have an id that starts with {prefix!r}",
+            hint="give more digits",
+            job=prefix,
+        )
     return found[0]
 
 
@@ -53,8 +61,7 @@ def cancel(ports: Ports, job_id: str) -> Job:
     try:
         cancelled = ports.jobs.advance(job.id, "cancel", ports.clock.now(), reason="cancelled")
     except TransitionRefused as error:
-        raise Permanent("job.ended", f"job {job.id} has ended already and cannot be cancelled",
-                        job=job.id) from error
+        raise Permanent("job.ended", f"job {job.id} has ended already and cannot be cancelled", job=job.id) from error
     log.info("job %s cancelled", job.id)
     return cancelled
 
@@ -66,16 +73,18 @@ def retry(ports: Ports, job_id: str) -> Job:
     """
     job = find_job(ports.jobs, job_id)
     if job.state not in (JobState.FAILED, JobState.CANCELLED):
-        raise Permanent("job.not_failed",
-                        f"job {job.id} is {job.state}: only a failed or cancelled job is retried",
-                        job=job.id, state=job.state)
+        raise Permanent(
+            "job.not_failed",
+            f"job {job.id} is {job.state}: only a failed or cancelled job is retried",
+            job=job.id,
+            state=job.state,
+        )
     if job.plan is None:
         retried = ports.jobs.advance(job.id, "retry_unplanned", ports.clock.now(), reason="")
     else:
         _take_back_lost(ports, job)
         retried = ports.jobs.advance(job.id, "retry_planned", ports.clock.now(), reason="")
-    log.info("job %s retried: %d of %d segments are done", job.id, retried.segments_done,
-             retried.segments_total)
+    log.info("job %s retried: %d of %d segments are done", job.id, retried.segments_done, retried.segments_total)
     carry_on(ports, job.id)
     return retried
 
@@ -85,14 +94,24 @@ def view(job: Job, now: float) -> dict[str, Any]:
     progress = _progress(job)
     seconds = max(0.0, (now if job.state in JOB_RUNNING else job.updated_at) - job.created_at)
     return {
-        "id": job.id, "state": job.state.value, "source": job.source.key, "source_bytes": job.source_bytes,
-        "conversion": job.conversion, "profile": job.profile,
-        "created_at": job.created_at, "updated_at": job.updated_at,
-        "segments_done": job.segments_done, "segments_total": job.segments_total,
-        "progress": progress, "seconds": round(seconds, 3),
+        "id": job.id,
+        "state": job.state.value,
+        "source": job.source.key,
+        "source_bytes": job.source_bytes,
+        "conversion": job.conversion,
+        "profile": job.profile,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "segments_done": job.segments_done,
+        "segments_total": job.segments_total,
+        "progress": progress,
+        "seconds": round(seconds, 3),
         "bytes_per_second": round(job.source_bytes * progress / seconds) if seconds else None,
-        "reason": job.reason, "output": job.result.get("output"), "manifest": job.result.get("manifest"),
-        "output_bytes": job.result.get("output_bytes"), "expansion": job.result.get("expansion"),
+        "reason": job.reason,
+        "output": job.result.get("output"),
+        "manifest": job.result.get("manifest"),
+        "output_bytes": job.result.get("output_bytes"),
+        "expansion": job.result.get("expansion"),
     }
 
 

@@ -44,8 +44,7 @@ class ObjectStore(Protocol):
         a part is absent.
         """
 
-    def list(self, bucket: str, prefix: str = "", *, after: str = "",
-             limit: int = 1000) -> Sequence[ObjectInfo]:
+    def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """Up to `limit` objects whose key starts with `prefix`, in key order, keys after `after` alone."""
 
     def delete(self, ref: ObjectRef) -> None:
@@ -78,8 +77,9 @@ class JobTable(Protocol):
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
 
-    def list(self, state: JobState | None = None, *, after: tuple[float, str] | None = None,
-             limit: int = 100) -> Sequence[Job]:
+    def list(
+        self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> Sequence[Job]:
         """Jobs, newest created first, of one state or all; `after` is the (created_at, id) last seen."""
 
     def count(self) -> Mapping[JobState, int]:
@@ -92,8 +92,15 @@ class JobTable(Protocol):
         remaining. Raises: TransitionRefused.
         """
 
-    def advance(self, job_id: str, transition: str, now: float, *, reason: str | None = None,
-                result: Mapping[str, Any] | None = None) -> Job:
+    def advance(
+        self,
+        job_id: str,
+        transition: str,
+        now: float,
+        *,
+        reason: str | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> Job:
         """Apply one row of JOB_TRANSITIONS; None keeps the reason and result, but a retry forgets the reason.
 
         Raises: TransitionRefused when the job is absent or its state is not one that the row starts from.
@@ -128,8 +135,9 @@ class JobTable(Protocol):
         its job is not encoding.
         """
 
-    def finish_segment(self, segment: Segment, fragment_key: str, fragment_bytes: int,
-                       result: Mapping[str, Any], now: float) -> StageProgress:
+    def finish_segment(
+        self, segment: Segment, fragment_key: str, fragment_bytes: int, result: Mapping[str, Any], now: float
+    ) -> StageProgress:
         """Transition `finish` and "one fewer remaining", one transaction.
 
         Raises: LeaseLost when the attempt is not the newest, the segment is not leased, or the job is not

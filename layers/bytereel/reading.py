@@ -26,5 +26,4 @@ class ObjectReader:
 def finished_segment(objects: ObjectStore, segment: Segment) -> FinishedSegment:
     """A done segment as a conversion sees it."""
     fragment = ObjectReader(objects, ObjectRef(WORK, segment.fragment_key), segment.fragment_bytes)
-    return FinishedSegment(segment.index, segment.stage, segment.fragment_bytes, segment.result["conversion"],
-                           fragment)
+    return FinishedSegment(segment.index, segment.stage, segment.fragment_bytes, segment.result["conversion"], fragment)

@@ -60,6 +60,6 @@ def manifest_key(output: str, job_id: str) -> str:
     encoded = name.encode("utf-8", "surrogateescape")
     if len(encoded) + len(MANIFEST_SUFFIX) > NAME_BYTES_MAX:
         mark = f"~{job_id[:8]}"
-        encoded = encoded[:NAME_BYTES_MAX - len(MANIFEST_SUFFIX) - len(mark)]
+        encoded = encoded[: NAME_BYTES_MAX - len(MANIFEST_SUFFIX) - len(mark)]
         name = encoded.decode("utf-8", "ignore") + mark
     return f"{folders}{slash}{name}{MANIFEST_SUFFIX}"

@@ -71,6 +71,9 @@ def load_settings(**chosen: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise Permanent("settings.invalid", f"{PREFIX}{name.upper()}: {first['msg']}",
-                        hint="mend the variable of this name, or the option that sets it",
-                        setting=name) from error
+        raise Permanent(
+            "settings.invalid",
+            f"{PREFIX}{name.upper()}: {first['msg']}",
+            hint="mend the variable of this name, or the option that sets it",
+            setting=name,
+        ) from error

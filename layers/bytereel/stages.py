@@ -114,8 +114,7 @@ def _carry_on_encoding(ports: Ports, job: Job) -> None:
         ports.queue.send(FINALIZE, [{"job": job.id}])
         return
     if not ports.jobs.enter_stage(job.id, stage, ports.clock.now()):
-        raise TransitionRefused("job.stage_refused", f"job {job.id} moved on meanwhile",
-                                job=job.id, stage=stage)
+        raise TransitionRefused("job.stage_refused", f"job {job.id} moved on meanwhile", job=job.id, stage=stage)
     log.info("job %s enters stage %d", job.id, stage)
     _queue_stage(ports, job.id, stage)
 
@@ -123,13 +122,15 @@ def _carry_on_encoding(ports: Ports, job: Job) -> None:
 def _queue_stage(ports: Ports, job_id: str, stage: int) -> None:
     after = -1
     while page := ports.jobs.segments(job_id, after=after, limit=PAGE):
-        undone = [{"job": job_id, "index": segment.index} for segment in page
-                  if segment.stage == stage and segment.state is not SegmentState.DONE]
+        undone = [
+            {"job": job_id, "index": segment.index}
+            for segment in page
+            if segment.stage == stage and segment.state is not SegmentState.DONE
+        ]
         if undone:
             ports.queue.send(ENCODE, undone)
         after = page[-1].index
 
 
 def _malformed(queue: str, body: Body) -> Permanent:
-    return Permanent("message.malformed", f"not a message of the queue {queue!r}",
-                     queue=queue, body=dict(body))
+    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=dict(body))

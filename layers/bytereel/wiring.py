@@ -43,8 +43,12 @@ def open_home(settings: Settings) -> Home:
         for bucket in BUCKETS:
             (path / bucket).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Permanent("home.unusable", f"{str(path)!r} cannot be the home: {error.strerror}",
-                        hint="choose another folder with --home or BYTEREEL_HOME", path=str(path)) from error
+        raise Permanent(
+            "home.unusable",
+            f"{str(path)!r} cannot be the home: {error.strerror}",
+            hint="choose another folder with --home or BYTEREEL_HOME",
+            path=str(path),
+        ) from error
     objects, database, clock = FolderObjects(path), Database(path / "state.sqlite"), SystemClock()
     queue = SqliteQueue(database, clock)
     ports = Ports(objects, SqliteJobs(database), queue, clock)

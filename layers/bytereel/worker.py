@@ -28,8 +28,14 @@ class Worker:
     One message at a time waits for memory; no other is leased meanwhile, so that other workers can have it.
     """
 
-    def __init__(self, ports: Ports, conversions: Conversions, settings: Settings, owner: str,
-                 alive: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        conversions: Conversions,
+        settings: Settings,
+        owner: str,
+        alive: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._queue = ports.queue
         self._settings = settings
         self._owner = owner

@@ -74,11 +74,15 @@ class WorkerProcess:
         status, pid = self._process.returncode, self._process.pid
         self._process = None
         if status == EXIT_UNUSABLE:
-            raise Permanent("worker.unusable", "a worker could not start with these settings",
-                            hint="the log says what is wrong with them")
+            raise Permanent(
+                "worker.unusable",
+                "a worker could not start with these settings",
+                hint="the log says what is wrong with them",
+            )
         if time.monotonic() - self._started_at >= HEALTHY_SECONDS:
             self._pause_seconds = RESTART_SECONDS_MIN
-        log.warning("worker process %d ended with status %d; another starts in %.1f s", pid, status,
-                    self._pause_seconds)
+        log.warning(
+            "worker process %d ended with status %d; another starts in %.1f s", pid, status, self._pause_seconds
+        )
         self._start_at = time.monotonic() + self._pause_seconds
         self._pause_seconds = min(RESTART_SECONDS_MAX, self._pause_seconds * 2)

@@ -169,6 +169,7 @@ def within_bounds(header: Header) -> bool:
         and header.segment < SEGMENTS_MAX
         and not (header.kind == DATA and header.segments and header.segment >= header.segments)
         and header.columns <= 255
+        and (header.kind != PARITY or header.segment < header.groups * header.columns)
         and header.scrypt_log2 <= 18
     )
 
@@ -316,9 +317,10 @@ class Assembly:
         self.leader: dict[str, Any] = {}
 
     def add(self, frame: Frame) -> None:
+        """Takes the first intact copy of each frame; passes over a frame of another layout (section 3)."""
         header = frame.header
         if (header.span, header.frames_per_segment) != (self.span, self.frames_per_segment):
-            raise BadReelError("frames of one reel disagree in span or frames per segment")
+            return
         if header.kind == LEADER:
             self.leaders.setdefault(header.frame, frame)
         else:
@@ -357,12 +359,14 @@ class Assembly:
 
     def recover(self, segments: int) -> int:
         """Puts back every frame that parity can bring back; returns how many."""
-        groups = {f.header.groups for f in self.parity.values()}
-        if not self.parity or groups == {0}:
+        shapes = {(f.header.groups, f.header.columns) for f in self.parity.values()}
+        if not shapes:
             return 0
-        if len(groups) > 1:
-            raise BadReelError(f"parity frames state several numbers of groups: {sorted(groups)}")
-        count = groups.pop()
+        if len(shapes) > 1:
+            raise BadReelError(f"parity frames state several numbers of groups and columns: {sorted(shapes)}")
+        count, columns = shapes.pop()
+        if -(-segments // count) + columns > 255:
+            raise BadReelError(f"{segments} segments in {count} groups are too many for {columns} columns")
         cells = {(segment % count, j) for (segment, j) in self.parity}
         return sum(self.recover_cell(group, j, count, segments) for group, j in sorted(cells))
 

@@ -24,13 +24,18 @@ from bytereel.model import (
 def refused(job_id: str, transition: str, state: JobState | None) -> TransitionRefused:
     """The error for a transition that does not start from `state`; None stands for a job that is absent."""
     found = state.value if state else "absent"
-    return TransitionRefused("job.transition_refused",
-                             f"job {job_id} is {found}: {transition!r} is not possible",
-                             job=job_id, transition=transition, state=found)
+    return TransitionRefused(
+        "job.transition_refused",
+        f"job {job_id} is {found}: {transition!r} is not possible",
+        job=job_id,
+        transition=transition,
+        state=found,
+    )
 
 
-def advanced(job: Job, transition: str, now: float, reason: str | None = None,
-             result: Mapping[str, Any] | None = None) -> Job:
+def advanced(
+    job: Job, transition: str, now: float, reason: str | None = None, result: Mapping[str, Any] | None = None
+) -> Job:
     """The job after one row of JOB_TRANSITIONS; leaving an ended state forgets the reason it ended for.
 
     Raises: TransitionRefused.
@@ -39,16 +44,27 @@ def advanced(job: Job, transition: str, now: float, reason: str | None = None,
     if job.state not in starts:
         raise refused(job.id, transition, job.state)
     kept = "" if job.state in JOB_ENDED else job.reason
-    return replace(job, state=end, updated_at=now, reason=kept if reason is None else reason,
-                   result=job.result if result is None else result)
+    return replace(
+        job,
+        state=end,
+        updated_at=now,
+        reason=kept if reason is None else reason,
+        result=job.result if result is None else result,
+    )
 
 
 def planned(job: Job, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:
     """The job with its plan, in its lowest stage. Raises: TransitionRefused."""
     stage = min((segment.stage for segment in segments), default=0)
     remaining = sum(segment.stage == stage for segment in segments)
-    return replace(advanced(job, "plan", now), plan=plan, segments_total=len(segments), segments_done=0,
-                   stage=stage, stage_remaining=remaining)
+    return replace(
+        advanced(job, "plan", now),
+        plan=plan,
+        segments_total=len(segments),
+        segments_done=0,
+        stage=stage,
+        stage_remaining=remaining,
+    )
 
 
 def may_enter(job: Job, stage: int) -> bool:
@@ -72,8 +88,9 @@ def holds(claimed: Segment, stored: Segment | None) -> bool:
     return stored is not None and stored.state is SegmentState.LEASED and stored.attempt == claimed.attempt
 
 
-def extended(job: Job | None, stored: Segment | None, claimed: Segment, now: float,
-             until: float) -> tuple[Job, Segment] | None:
+def extended(
+    job: Job | None, stored: Segment | None, claimed: Segment, now: float, until: float
+) -> tuple[Job, Segment] | None:
     """Both rows after the lease was moved, or None when it was lost. The job counts as updated."""
     if job is None or stored is None or not holds(claimed, stored) or job.state is not JobState.ENCODING:
         return None
@@ -83,12 +100,15 @@ def extended(job: Job | None, stored: Segment | None, claimed: Segment, now: flo
 def finished(job: Job | None, stored: Segment | None, claimed: Segment, now: float) -> tuple[Job, Segment]:
     """Both rows after the segment is done, its fragment not yet noted. Raises: LeaseLost."""
     if job is None or stored is None or not holds(claimed, stored) or job.state is not JobState.ENCODING:
-        raise LeaseLost("segment.lease_lost",
-                        f"attempt {claimed.attempt} of segment {claimed.index} no longer holds its lease",
-                        job=claimed.job_id, segment=claimed.index, attempt=claimed.attempt)
+        raise LeaseLost(
+            "segment.lease_lost",
+            f"attempt {claimed.attempt} of segment {claimed.index} no longer holds its lease",
+            job=claimed.job_id,
+            segment=claimed.index,
+            attempt=claimed.attempt,
+        )
     assert stored.stage == job.stage, "a lease is given in the job's present stage alone"
-    counted = replace(job, updated_at=now, segments_done=job.segments_done + 1,
-                      stage_remaining=job.stage_remaining - 1)
+    counted = replace(job, updated_at=now, segments_done=job.segments_done + 1, stage_remaining=job.stage_remaining - 1)
     return counted, replace(stored, state=SEGMENT_TRANSITIONS["finish"][1], lease_until=0.0)
 
 

@@ -15,8 +15,7 @@ from bytereel.errors import Permanent, Temporary
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL,
-                        errno.ENOTEMPTY})
+UNNAMEABLE = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.ENOTEMPTY})
 MOVE_ATTEMPTS_MAX = 100
 
 
@@ -31,16 +30,29 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as error:
         name = str(path)
         if error.errno in FULL:
-            raise Temporary("store.full", f"no space is left for {name!r}",
-                            hint="free some space; the work goes on by itself", path=name) from error
+            raise Temporary(
+                "store.full",
+                f"no space is left for {name!r}",
+                hint="free some space; the work goes on by itself",
+                path=name,
+            ) from error
         if error.errno in FORBIDDEN:
-            raise Permanent("object.unreadable", f"{name!r} cannot be used: {error.strerror}",
-                            hint="check the permissions of the file and its folders", path=name) from error
+            raise Permanent(
+                "object.unreadable",
+                f"{name!r} cannot be used: {error.strerror}",
+                hint="check the permissions of the file and its folders",
+                path=name,
+            ) from error
         if error.errno in UNNAMEABLE:
-            raise Permanent("object.bad_key", f"{name!r} cannot be a file here: {error.strerror}",
-                            hint="choose another name for the file", path=name) from error
-        raise Temporary("store.unavailable", f"{name!r} cannot be used just now: {error.strerror}",
-                        path=name) from error
+            raise Permanent(
+                "object.bad_key",
+                f"{name!r} cannot be a file here: {error.strerror}",
+                hint="choose another name for the file",
+                path=name,
+            ) from error
+        raise Temporary(
+            "store.unavailable", f"{name!r} cannot be used just now: {error.strerror}", path=name
+        ) from error
 
 
 def version_of(stat: os.stat_result) -> str:
@@ -76,7 +88,7 @@ class StagedFile:
         rest = memoryview(buffer).cast("B")
         with translated(self.path):
             while len(rest):
-                rest = rest[os.write(self._descriptor, rest):]
+                rest = rest[os.write(self._descriptor, rest) :]
 
     def sync(self) -> os.stat_result:
         """Make the content durable; return what the file now is."""
@@ -172,12 +184,14 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
     """Files and folders of a folder in key order: a folder's name ends in the slash its keys go on with."""
     try:
         with os.scandir(folder) as entries:
-            kinds = [(each.name, each.is_dir(follow_symlinks=False), each.is_file(follow_symlinks=False))
-                     for each in entries]
+            kinds = [
+                (each.name, each.is_dir(follow_symlinks=False), each.is_file(follow_symlinks=False)) for each in entries
+            ]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted((name + "/" if is_folder else name, is_folder) for name, is_folder, is_file in kinds
-                  if is_folder or is_file)
+    return sorted(
+        (name + "/" if is_folder else name, is_folder) for name, is_folder, is_file in kinds if is_folder or is_file
+    )
 
 
 def _may_hold(folder_key: str, prefix: str, after: str) -> bool:

@@ -67,8 +67,9 @@ class FolderObjects:
                 try:
                     move(staged.path, path, if_absent=if_absent)
                 except FileExistsError as error:
-                    raise Permanent("object.exists", f"{ref.bucket}/{ref.key} exists already",
-                                    bucket=ref.bucket, key=ref.key) from error
+                    raise Permanent(
+                        "object.exists", f"{ref.bucket}/{ref.key} exists already", bucket=ref.bucket, key=ref.key
+                    ) from error
         return _info(ref, stored)
 
     def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
@@ -77,8 +78,7 @@ class FolderObjects:
         pieces = itertools.chain.from_iterable(self._checked(part, buffer) for part in parts)
         return self.put(ref, itertools.chain([head], pieces, [tail]))
 
-    def list(self, bucket: str, prefix: str = "", *, after: str = "",
-             limit: int = 1000) -> Sequence[ObjectInfo]:
+    def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""
         folder = self.root / bucket
         with translated(folder):
@@ -139,17 +139,27 @@ def _info(ref: ObjectRef, stat: os.stat_result) -> ObjectInfo:
 def _check_version(ref: ObjectRef, stat: os.stat_result) -> None:
     actual = version_of(stat)
     if actual != ref.version:
-        raise Permanent("object.changed", f"{ref.bucket}/{ref.key} was replaced or changed",
-                        hint="put it again when nothing writes to it",
-                        bucket=ref.bucket, key=ref.key, expected=ref.version, actual=actual)
+        raise Permanent(
+            "object.changed",
+            f"{ref.bucket}/{ref.key} was replaced or changed",
+            hint="put it again when nothing writes to it",
+            bucket=ref.bucket,
+            key=ref.key,
+            expected=ref.version,
+            actual=actual,
+        )
 
 
 def _missing(ref: ObjectRef) -> Permanent:
-    return Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist",
-                     bucket=ref.bucket, key=ref.key)
+    return Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist", bucket=ref.bucket, key=ref.key)
 
 
 def _damaged(part: Part, **actual: int) -> Integrity:
-    return Integrity("object.damaged", f"{part.ref.bucket}/{part.ref.key} is not what was written",
-                     bucket=part.ref.bucket, key=part.ref.key, actual=actual,
-                     expected={"size_bytes": part.size_bytes, "crc32c": part.crc32c})
+    return Integrity(
+        "object.damaged",
+        f"{part.ref.bucket}/{part.ref.key} is not what was written",
+        bucket=part.ref.bucket,
+        key=part.ref.key,
+        actual=actual,
+        expected={"size_bytes": part.size_bytes, "crc32c": part.crc32c},
+    )

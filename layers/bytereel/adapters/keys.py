@@ -16,8 +16,13 @@ def check_key(ref: ObjectRef) -> None:
     """
     problem = _problem_of(ref.key)
     if problem:
-        raise Permanent("object.bad_key", f"{ref.key!r} cannot be an object's key: {problem}",
-                        hint="choose another name for the file", bucket=ref.bucket, key=ref.key)
+        raise Permanent(
+            "object.bad_key",
+            f"{ref.key!r} cannot be an object's key: {problem}",
+            hint="choose another name for the file",
+            bucket=ref.bucket,
+            key=ref.key,
+        )
 
 
 def _problem_of(key: str) -> str:

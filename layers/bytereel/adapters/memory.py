@@ -40,8 +40,8 @@ class MemoryObjects:
 
     def read_into(self, ref: ObjectRef, offset: int, buffer: memoryview) -> int:
         """See `ObjectStore.read_into`."""
-        content = self._content(ref)[offset:offset + len(buffer)]
-        buffer[:len(content)] = content
+        content = self._content(ref)[offset : offset + len(buffer)]
+        buffer[: len(content)] = content
         return len(content)
 
     def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
@@ -52,8 +52,9 @@ class MemoryObjects:
             content += chunk
         with self._lock:
             if if_absent and (ref.bucket, ref.key) in self._objects:
-                raise Permanent("object.exists", f"{ref.bucket}/{ref.key} exists already",
-                                bucket=ref.bucket, key=ref.key)
+                raise Permanent(
+                    "object.exists", f"{ref.bucket}/{ref.key} exists already", bucket=ref.bucket, key=ref.key
+                )
             stored = replace(ref, version=f"v{next(self._versions)}")
             info = ObjectInfo(stored, len(content), self._clock.now())
             self._objects[ref.bucket, ref.key] = (info, bytes(content))
@@ -63,12 +64,14 @@ class MemoryObjects:
         """See `ObjectStore.compose`."""
         return self.put(ref, itertools.chain([head], map(self._checked, parts), [tail]))
 
-    def list(self, bucket: str, prefix: str = "", *, after: str = "",
-             limit: int = 1000) -> Sequence[ObjectInfo]:
+    def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""
         with self._lock:
-            found = [info for (place, key), (info, _) in self._objects.items()
-                     if place == bucket and key.startswith(prefix) and key > after]
+            found = [
+                info
+                for (place, key), (info, _) in self._objects.items()
+                if place == bucket and key.startswith(prefix) and key > after
+            ]
         return sorted(found, key=lambda info: info.ref.key)[:limit]
 
     def delete(self, ref: ObjectRef) -> None:
@@ -81,20 +84,30 @@ class MemoryObjects:
         check_key(ref)
         found = self._objects.get((ref.bucket, ref.key))
         if found is None:
-            raise Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist",
-                            bucket=ref.bucket, key=ref.key)
+            raise Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist", bucket=ref.bucket, key=ref.key)
         if ref.version and ref.version != found[0].ref.version:
-            raise Permanent("object.changed", f"{ref.bucket}/{ref.key} was replaced",
-                            bucket=ref.bucket, key=ref.key, expected=ref.version, actual=found[0].ref.version)
+            raise Permanent(
+                "object.changed",
+                f"{ref.bucket}/{ref.key} was replaced",
+                bucket=ref.bucket,
+                key=ref.key,
+                expected=ref.version,
+                actual=found[0].ref.version,
+            )
         return found[1]
 
     def _checked(self, part: Part) -> bytes:
         content = self._content(part.ref)
         actual = crc32c.crc32c(content)
         if len(content) != part.size_bytes or actual != part.crc32c:
-            raise Integrity("object.damaged", f"{part.ref.bucket}/{part.ref.key} is not what was written",
-                            bucket=part.ref.bucket, key=part.ref.key, expected=[part.size_bytes, part.crc32c],
-                            actual=[len(content), actual])
+            raise Integrity(
+                "object.damaged",
+                f"{part.ref.bucket}/{part.ref.key} is not what was written",
+                bucket=part.ref.bucket,
+                key=part.ref.key,
+                expected=[part.size_bytes, part.crc32c],
+                actual=[len(content), actual],
+            )
         return content
 
 

@@ -40,8 +40,9 @@ class MemoryJobs:
         """See `JobTable.get`."""
         return self._jobs.get(job_id)
 
-    def list(self, state: JobState | None = None, *, after: tuple[float, str] | None = None,
-             limit: int = 100) -> Sequence[Job]:
+    def list(
+        self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> Sequence[Job]:
         """See `JobTable.list`."""
         with self._lock:
             found = [job for job in self._jobs.values() if state is None or job.state is state]
@@ -61,18 +62,34 @@ class MemoryJobs:
             self._jobs[job_id] = job
             return job
 
-    def advance(self, job_id: str, transition: str, now: float, *, reason: str | None = None,
-                result: Mapping[str, Any] | None = None) -> Job:
+    def advance(
+        self,
+        job_id: str,
+        transition: str,
+        now: float,
+        *,
+        reason: str | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> Job:
         """See `JobTable.advance`."""
         with self._lock:
-            job = changes.advanced(self._present(job_id, transition), transition, now, reason,
-                                   None if result is None else as_stored(result))
+            job = changes.advanced(
+                self._present(job_id, transition),
+                transition,
+                now,
+                reason,
+                None if result is None else as_stored(result),
+            )
             if transition == "retry_planned":
                 self._retry_segments(job_id)
                 undone = self._undone(job_id)
                 stage = min((each.stage for each in undone), default=job.stage)
-                job = replace(job, stage=stage, stage_remaining=self._remaining(job_id, stage),
-                              segments_done=job.segments_total - len(undone))
+                job = replace(
+                    job,
+                    stage=stage,
+                    stage_remaining=self._remaining(job_id, stage),
+                    segments_done=job.segments_total - len(undone),
+                )
             self._jobs[job_id] = job
             return job
 
@@ -82,8 +99,9 @@ class MemoryJobs:
             job = self._jobs.get(job_id)
             if job is None or not changes.may_enter(job, stage):
                 return job is not None and job.state in JOB_RUNNING and job.stage == stage
-            self._jobs[job_id] = replace(job, stage=stage, stage_remaining=self._remaining(job_id, stage),
-                                         updated_at=now)
+            self._jobs[job_id] = replace(
+                job, stage=stage, stage_remaining=self._remaining(job_id, stage), updated_at=now
+            )
             return True
 
     def segment(self, job_id: str, index: int) -> Segment | None:
@@ -111,14 +129,16 @@ class MemoryJobs:
             rows = changes.extended(self._jobs.get(segment.job_id), stored, segment, now, until)
             return rows is not None and bool(self._store(*rows))
 
-    def finish_segment(self, segment: Segment, fragment_key: str, fragment_bytes: int,
-                       result: Mapping[str, Any], now: float) -> StageProgress:
+    def finish_segment(
+        self, segment: Segment, fragment_key: str, fragment_bytes: int, result: Mapping[str, Any], now: float
+    ) -> StageProgress:
         """See `JobTable.finish_segment`."""
         with self._lock:
             stored = self.segment(segment.job_id, segment.index)
             job, done = changes.finished(self._jobs.get(segment.job_id), stored, segment, now)
-            self._store(job, replace(done, fragment_key=fragment_key, fragment_bytes=fragment_bytes,
-                                     result=as_stored(result)))
+            self._store(
+                job, replace(done, fragment_key=fragment_key, fragment_bytes=fragment_bytes, result=as_stored(result))
+            )
             return StageProgress(job.stage, job.stage_remaining)
 
     def release_segment(self, segment: Segment, *, failed: bool = False) -> None:
@@ -126,16 +146,19 @@ class MemoryJobs:
         with self._lock:
             stored = self.segment(segment.job_id, segment.index)
             if stored is not None:
-                rows = changes.given_up(self._jobs[segment.job_id], stored, segment,
-                                        "fail" if failed else "release")
+                rows = changes.given_up(self._jobs[segment.job_id], stored, segment, "fail" if failed else "release")
                 if rows is not None:
                     self._store(*rows)
 
     def release_owner(self, owner: str) -> int:
         """See `JobTable.release_owner`."""
         with self._lock:
-            held = [segment for rows in self._segments.values() for segment in rows.values()
-                    if segment.state is SegmentState.LEASED and segment.owner == owner]
+            held = [
+                segment
+                for rows in self._segments.values()
+                for segment in rows.values()
+                if segment.state is SegmentState.LEASED and segment.owner == owner
+            ]
             for segment in held:
                 self._segments[segment.job_id][segment.index] = changes.given_back(segment, "release")
             return len(held)

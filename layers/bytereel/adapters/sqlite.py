@@ -62,8 +62,9 @@ class SqliteJobs:
         with self._database.reading() as connection:
             return _job(connection, job_id)
 
-    def list(self, state: JobState | None = None, *, after: tuple[float, str] | None = None,
-             limit: int = 100) -> Sequence[Job]:
+    def list(
+        self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> Sequence[Job]:
         """See `JobTable.list`."""
         place = after or NEWEST_OF_ALL
         with self._database.reading() as connection:
@@ -86,8 +87,15 @@ class SqliteJobs:
             connection.executemany(INSERT_SEGMENT, map(row_of_segment, segments))
             return _store_job(connection, job)
 
-    def advance(self, job_id: str, transition: str, now: float, *, reason: str | None = None,
-                result: Mapping[str, Any] | None = None) -> Job:
+    def advance(
+        self,
+        job_id: str,
+        transition: str,
+        now: float,
+        *,
+        reason: str | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> Job:
         """See `JobTable.advance`."""
         with self._database.writing() as connection:
             job = changes.advanced(_present(connection, job_id, transition), transition, now, reason, result)
@@ -130,14 +138,16 @@ class SqliteJobs:
             rows = changes.extended(_job(connection, segment.job_id), stored, segment, now, until)
             return rows is not None and bool(_store(connection, *rows))
 
-    def finish_segment(self, segment: Segment, fragment_key: str, fragment_bytes: int,
-                       result: Mapping[str, Any], now: float) -> StageProgress:
+    def finish_segment(
+        self, segment: Segment, fragment_key: str, fragment_bytes: int, result: Mapping[str, Any], now: float
+    ) -> StageProgress:
         """See `JobTable.finish_segment`."""
         with self._database.writing() as connection:
             stored = _segment(connection, segment.job_id, segment.index)
             job, done = changes.finished(_job(connection, segment.job_id), stored, segment, now)
-            _store(connection, job, replace(done, fragment_key=fragment_key, fragment_bytes=fragment_bytes,
-                                            result=result))
+            _store(
+                connection, job, replace(done, fragment_key=fragment_key, fragment_bytes=fragment_bytes, result=result)
+            )
             return StageProgress(job.stage, job.stage_remaining)
 
     def release_segment(self, segment: Segment, *, failed: bool = False) -> None:
@@ -197,17 +207,39 @@ def _store(connection: sqlite3.Connection, job: Job, segment: Segment) -> Segmen
 
 
 def _store_job(connection: sqlite3.Connection, job: Job) -> Job:
-    connection.execute(UPDATE_JOB, (
-        job.state, job.updated_at, None if job.plan is None else json.dumps(job.plan), job.segments_total,
-        job.segments_done, job.stage, job.stage_remaining, json.dumps(job.reason), json.dumps(job.result),
-        job.id))
+    connection.execute(
+        UPDATE_JOB,
+        (
+            job.state,
+            job.updated_at,
+            None if job.plan is None else json.dumps(job.plan),
+            job.segments_total,
+            job.segments_done,
+            job.stage,
+            job.stage_remaining,
+            json.dumps(job.reason),
+            json.dumps(job.result),
+            job.id,
+        ),
+    )
     return job
 
 
 def _store_segment(connection: sqlite3.Connection, segment: Segment) -> Segment:
-    connection.execute(UPDATE_SEGMENT, (
-        segment.state, segment.attempt, segment.owner, segment.lease_until, segment.fragment_key,
-        segment.fragment_bytes, json.dumps(segment.result), segment.job_id, segment.index))
+    connection.execute(
+        UPDATE_SEGMENT,
+        (
+            segment.state,
+            segment.attempt,
+            segment.owner,
+            segment.lease_until,
+            segment.fragment_key,
+            segment.fragment_bytes,
+            json.dumps(segment.result),
+            segment.job_id,
+            segment.index,
+        ),
+    )
     return segment
 
 
@@ -217,8 +249,9 @@ def _retried(connection: sqlite3.Connection, job: Job) -> Job:
     connection.executemany(RETRY_SEGMENTS, [(end, job.id, start) for start in starts])
     undone = _undone_by_stage(connection, job.id)
     stage = min(undone, default=job.stage)
-    return replace(job, stage=stage, stage_remaining=undone.get(stage, 0),
-                   segments_done=job.segments_total - sum(undone.values()))
+    return replace(
+        job, stage=stage, stage_remaining=undone.get(stage, 0), segments_done=job.segments_total - sum(undone.values())
+    )
 
 
 def _undone_by_stage(connection: sqlite3.Connection, job_id: str) -> Mapping[int, int]:

@@ -30,8 +30,7 @@ PRAGMAS = (
 
 BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 DAMAGED_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-CLOSED_CODES = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM,
-                          sqlite3.SQLITE_AUTH})
+CLOSED_CODES = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH})
 
 
 class Database:
@@ -117,17 +116,33 @@ class Database:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         path = str(self.path)
         if code in BUSY_CODES:
-            return Temporary("state.busy", f"{path!r} was locked for longer than {self._busy_seconds:g} s",
-                             hint="is another program holding it open?", path=path)
+            return Temporary(
+                "state.busy",
+                f"{path!r} was locked for longer than {self._busy_seconds:g} s",
+                hint="is another program holding it open?",
+                path=path,
+            )
         if code == sqlite3.SQLITE_FULL:
-            return Temporary("store.full", f"no space is left for {path!r}",
-                             hint="free some space; the work goes on by itself", path=path)
+            return Temporary(
+                "store.full",
+                f"no space is left for {path!r}",
+                hint="free some space; the work goes on by itself",
+                path=path,
+            )
         if code in DAMAGED_CODES:
-            return Integrity("state.damaged", f"{path!r} is damaged: {error}",
-                             hint="keep it aside for inspection and restore a copy", path=path)
+            return Integrity(
+                "state.damaged",
+                f"{path!r} is damaged: {error}",
+                hint="keep it aside for inspection and restore a copy",
+                path=path,
+            )
         if code in CLOSED_CODES:
-            return Permanent("state.unreadable", f"{path!r} cannot be used: {error}",
-                             hint="check the permissions of the file and its folder", path=path)
+            return Permanent(
+                "state.unreadable",
+                f"{path!r} cannot be used: {error}",
+                hint="check the permissions of the file and its folder",
+                path=path,
+            )
         if code == sqlite3.SQLITE_IOERR:
             return Temporary("state.unavailable", f"{path!r} cannot be used just now: {error}", path=path)
         return None

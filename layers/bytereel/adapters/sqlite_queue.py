@@ -36,8 +36,14 @@ class SqliteQueue:
         with self.database.writing() as connection:
             self.send_within(connection, queue, bodies, delay_seconds=delay_seconds)
 
-    def send_within(self, connection: sqlite3.Connection, queue: str, bodies: Sequence[Mapping[str, Any]], *,
-                    delay_seconds: float = 0.0) -> None:
+    def send_within(
+        self,
+        connection: sqlite3.Connection,
+        queue: str,
+        bodies: Sequence[Mapping[str, Any]],
+        *,
+        delay_seconds: float = 0.0,
+    ) -> None:
         """Send as part of the caller's write transaction: the bodies are durable when that is."""
         free_at = self._clock.now() + delay_seconds
         connection.executemany(INSERT_MESSAGE, [(queue, json.dumps(body), free_at) for body in bodies])
@@ -72,15 +78,19 @@ class SqliteQueue:
         """See `Queue.bury`."""
         with self.database.writing() as connection:
             if connection.execute(DELETE_MESSAGE, _lease_of(message)).rowcount == 1:
-                connection.execute(INSERT_DEAD, (message.id, message.queue, json.dumps(message.body),
-                                                 message.deliveries, json.dumps(reason)))
+                connection.execute(
+                    INSERT_DEAD,
+                    (message.id, message.queue, json.dumps(message.body), message.deliveries, json.dumps(reason)),
+                )
 
     def dead(self, *, limit: int = 100) -> Sequence[tuple[Message, str]]:
         """See `Queue.dead`."""
         with self.database.reading() as connection:
             rows = connection.execute(SELECT_DEAD, (limit,)).fetchall()
-        return [(Message(number, queue, json.loads(body), deliveries, ""), json.loads(reason))
-                for number, queue, body, deliveries, reason in rows]
+        return [
+            (Message(number, queue, json.loads(body), deliveries, ""), json.loads(reason))
+            for number, queue, body, deliveries, reason in rows
+        ]
 
     def size(self, queue: str) -> int:
         """See `Queue.size`."""
@@ -96,8 +106,9 @@ class SqliteQueue:
         with self.database.writing() as connection:
             return connection.execute(statement, values).rowcount
 
-    def _take(self, connection: sqlite3.Connection, queue: str, row: tuple[int, str, int], owner: str,
-              free_at: float) -> Message:
+    def _take(
+        self, connection: sqlite3.Connection, queue: str, row: tuple[int, str, int], owner: str, free_at: float
+    ) -> Message:
         number, body, earlier = row
         receipt = f"{number}.{earlier + 1}"
         connection.execute(TAKE_MESSAGE, (free_at, earlier + 1, receipt, owner, number))

@@ -52,9 +52,13 @@ def prepare(connection: sqlite3.Connection) -> None:
     """
     version = connection.execute(READ_VERSION).fetchone()[0]
     if version > SCHEMA_VERSION:
-        raise Permanent("state.newer_version", "the state of this home was written by a newer bytereel",
-                        hint="install a newer bytereel, or choose another home",
-                        expected=SCHEMA_VERSION, actual=version)
+        raise Permanent(
+            "state.newer_version",
+            "the state of this home was written by a newer bytereel",
+            hint="install a newer bytereel, or choose another home",
+            expected=SCHEMA_VERSION,
+            actual=version,
+        )
     if version == SCHEMA_VERSION:
         return
     for statement in SCHEMA:

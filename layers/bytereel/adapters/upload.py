@@ -108,8 +108,12 @@ class EmbeddedInbox:
         key = os.fsencode(info.ref.key)
         with self._database.writing() as connection:
             if staged.stat().st_nlink == 0:
-                raise Temporary("upload.lost", "the upload paused for too long and was cleared away",
-                                hint="upload it again", key=info.ref.key)
+                raise Temporary(
+                    "upload.lost",
+                    "the upload paused for too long and was cleared away",
+                    hint="upload it again",
+                    key=info.ref.key,
+                )
             values = (staged.path.name, key, info.ref.version)
             number = connection.execute(INSERT_UPLOAD, values).lastrowid
             assert number is not None
@@ -159,8 +163,11 @@ class EmbeddedInbox:
 
     def _abandoned(self) -> Sequence[Path]:
         oldest = self._clock.now() - STAGED_SECONDS_MAX
-        with translated(self._objects.staging), suppress(FileNotFoundError), \
-                os.scandir(self._objects.staging) as entries:
+        with (
+            translated(self._objects.staging),
+            suppress(FileNotFoundError),
+            os.scandir(self._objects.staging) as entries,
+        ):
             return [Path(each.path) for each in entries if _modified_at(each, default=oldest) < oldest]
         return []
 
@@ -170,8 +177,7 @@ class EmbeddedInbox:
         if not unseen:
             return 0
         with self._database.writing() as connection:
-            fresh = [info for info in unseen
-                     if connection.execute(INSERT_SEEN, _identity(info)).rowcount == 1]
+            fresh = [info for info in unseen if connection.execute(INSERT_SEEN, _identity(info)).rowcount == 1]
             self._queue.send_within(connection, INTAKE, [_message(info) for info in fresh])
         return len(fresh)
 

@@ -47,9 +47,7 @@ def ranges_text(ranges: Sequence[Sequence[int]], limit: int = 8) -> str:
     return ", ".join(f"{start}-{end}" for start, end in ranges[:limit]) + more
 
 
-def print_result(
-    values: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, on_stderr: bool = False
-) -> None:
+def print_result(values: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, on_stderr: bool = False) -> None:
     """Print a command's result: `values` as one JSON object, or `lines` as they are."""
     file = sys.stderr if on_stderr else sys.stdout
     if as_json:

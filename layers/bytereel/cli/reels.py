@@ -283,8 +283,10 @@ def profiles(as_json: Json = False) -> None:
     )
     second = table_lines(
         ("GEOMETRY", "PIXELS", "A SECOND", "A PICTURE CARRIES"),
-        [(g.name, f"{g.width} x {g.height}", f"{g.frames_per_second}", size_text(g.span_bytes))
-         for g in GEOMETRIES.values()],
+        [
+            (g.name, f"{g.width} x {g.height}", f"{g.frames_per_second}", size_text(g.span_bytes))
+            for g in GEOMETRIES.values()
+        ],
     )
     print_result(values, [*first, "", *second], as_json=as_json)
 

@@ -72,8 +72,14 @@ class Conversion(Protocol):
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """The most memory that converting one segment of that stage takes, beyond an idle worker."""
 
-    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
-                earlier: Sequence[FinishedSegment]) -> Fragment:
+    def convert(
+        self,
+        plan: Mapping[str, Any],
+        segment: PlannedSegment,
+        index: int,
+        source: RangedReader,
+        earlier: Sequence[FinishedSegment],
+    ) -> Fragment:
         """Yield the fragment's bytes; return JSON-able facts that `assemble` needs.
 
         `earlier` holds the finished segments of all stages before this one's, in index order. A buffer that was

@@ -1,5 +1,6 @@
 """`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own."""
 
+import hashlib
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
@@ -7,21 +8,24 @@ from datetime import UTC, datetime
 from os import urandom
 from typing import Any
 
-from bytereel.conversions import Assembly, Buffer, FinishedSegment, Fragment, Plan, PlannedSegment
 from bytereel_codec.assembly import HeadWriter, tail_picture
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.geometry import Layout, geometry_named, layout_for
 from bytereel_codec.header import Kind
 from bytereel_codec.leader import Leader, cut_name, tree_digest
-from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
+from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
 from bytereel_codec.profiles import PROFILES
 from bytereel_codec.ranged import RangedReader
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.version import SOFTWARE
 
+from bytereel.conversions import Assembly, Buffer, FinishedSegment, Fragment, Plan, PlannedSegment
+
 DATA_STAGE = 0
 PARITY_STAGE = 1
+REEL_SUFFIX = ".mp4"
+NAME_BYTES_MAX = 255
 # A picture, its coded form at its worst, and the copies that compressing and sealing make.
 _PICTURES_HELD = 7
 
@@ -32,8 +36,9 @@ class ArchiveConversion:
     name = "archive"
     profiles = tuple(PROFILES)
 
-    def __init__(self, parity_percent: float = 0.0, secret: Secret | None = None,
-                 random: Callable[[int], bytes] = urandom) -> None:
+    def __init__(
+        self, parity_percent: float = 0.0, secret: Secret | None = None, random: Callable[[int], bytes] = urandom
+    ) -> None:
         self._parity_percent = parity_percent
         self._secret = secret
         self._random = random
@@ -45,11 +50,25 @@ class ArchiveConversion:
         layout = layout_for(size, parity=self._parity_percent > 0)
         shape = parity_shape(layout.segments, self._parity_percent)
         parameters = ReelParameters(
-            self._random(16), layout.geometry, layout.frames_per_segment, layout.segments, shape.groups, shape.columns,
-            sealed=self._secret is not None, scrypt_log2_n=self._secret.scrypt_log2_n if self._secret else 0)
-        leader = Leader(cut_name(name), profile=profile, size_bytes=size, segments=layout.segments,
-                        parity_percent=self._parity_percent, parity_segments=shape.segments,
-                        created=datetime.now(UTC).isoformat(timespec="seconds"), software=SOFTWARE)
+            self._random(16),
+            layout.geometry,
+            layout.frames_per_segment,
+            layout.segments,
+            shape.groups,
+            shape.columns,
+            sealed=self._secret is not None,
+            scrypt_log2_n=self._secret.scrypt_log2_n if self._secret else 0,
+        )
+        leader = Leader(
+            cut_name(name),
+            profile=profile,
+            size_bytes=size,
+            segments=layout.segments,
+            parity_percent=self._parity_percent,
+            parity_segments=shape.segments,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            software=SOFTWARE,
+        )
         data = [PlannedSegment(*layout.segment_range(index), DATA_STAGE) for index in range(layout.segments)]
         parity = [PlannedSegment(0, size, PARITY_STAGE)] * shape.segments
         return Plan({"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}, [*data, *parity])
@@ -60,8 +79,14 @@ class ArchiveConversion:
         scrypt_bytes: int = 1024 << plan["reel"]["scrypt_log2_n"]
         return _PICTURES_HELD * geometry_named(plan["reel"]["geometry"]).picture_bytes + scrypt_bytes
 
-    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
-                earlier: Sequence[FinishedSegment]) -> Fragment:
+    def convert(
+        self,
+        plan: Mapping[str, Any],
+        segment: PlannedSegment,
+        index: int,
+        source: RangedReader,
+        earlier: Sequence[FinishedSegment],
+    ) -> Fragment:
         """The chunks of a data segment from its range, or of a parity segment from the data segments' fragments."""
         parameters, layout = _parameters(plan)
         if segment.stage == PARITY_STAGE:
@@ -69,7 +94,9 @@ class ArchiveConversion:
             sizes = yield from write_parity_segment(parameters, layout, index - layout.segments, fetch)
             return {"chunk_bytes": list(sizes)}
         last = index == layout.segments - 1
-        facts = yield from _widened(self._writer(parameters).write(index, source, segment.start, segment.end, last=last))
+        facts = yield from _widened(
+            self._writer(parameters).write(index, source, segment.start, segment.end, last=last)
+        )
         return facts.to_dict()
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
@@ -84,11 +111,18 @@ class ArchiveConversion:
         tail = head.tail(leader, tail_picture(layout, parity))
         start = head.write(leader, [facts.chunk_bytes for facts in data], parity, len(tail))
         facts = {
-            "reel_id": parameters.reel_id.hex(), "digest": leader.digest, "sha256": plain, "sealed": parameters.sealed,
-            "geometry": layout.geometry.name, "pictures": tail_picture(layout, parity) + 1, "parity_segments": len(parity),
+            "reel_id": parameters.reel_id.hex(),
+            "digest": leader.digest,
+            "sha256": plain,
+            "sealed": parameters.sealed,
+            "geometry": layout.geometry.name,
+            "pictures": tail_picture(layout, parity) + 1,
+            "parity_segments": len(parity),
         }
         order = sorted(item.index for item in finished)
-        return Assembly(start, order, tail, f"{leader.name}.mp4", {k: v for k, v in facts.items() if v is not None})
+        return Assembly(
+            start, order, tail, _output_name(leader.name), {k: v for k, v in facts.items() if v is not None}
+        )
 
     def _envelope(self, parameters: ReelParameters) -> Envelope:
         if not parameters.sealed:
@@ -103,6 +137,15 @@ class ArchiveConversion:
             kept = (parameters, SegmentWriter(parameters, self._envelope(parameters)))
             self._kept.writer = kept
         return kept[1]
+
+
+def _output_name(name: str) -> str:
+    """The name of a source's reel; one too long for a file system is cut and told apart by its digest."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) + len(REEL_SUFFIX) > NAME_BYTES_MAX:
+        mark = "~" + hashlib.sha256(encoded).hexdigest()[:8]
+        name = encoded[: NAME_BYTES_MAX - len(REEL_SUFFIX) - len(mark)].decode("utf-8", "ignore") + mark
+    return name + REEL_SUFFIX
 
 
 def _parameters(plan: Mapping[str, Any]) -> tuple[ReelParameters, Layout]:

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity
 from bytereel_codec.geometry import Layout, geometry_named, geometry_of_span
@@ -15,6 +14,8 @@ from bytereel_codec.leader import safe_name, tree_digest
 from bytereel_codec.ranged import RangedReader
 from bytereel_codec.reel import ReelReader
 from bytereel_codec.seek import reel_of, size_of
+
+from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
 # A picture, its coded form, and the copies that opening and decompressing make.
 _PICTURES_HELD = 6
@@ -41,8 +42,11 @@ class RestoreConversion:
         fallback = safe_name(name.removesuffix(".mp4"))
         restored = safe_name(leader.name, fallback) if leader else fallback
         parameters = {
-            "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored, "source_bytes": size,
-            "digest": leader.digest if leader else None, "geometry": geometry.name, "reel_id": reel.reel_id.hex(),
+            "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored,
+            "source_bytes": size,
+            "digest": leader.digest if leader else None,
+            "geometry": geometry.name,
+            "reel_id": reel.reel_id.hex(),
         }
         return Plan(parameters, [PlannedSegment(*layout.segment_range(index)) for index in range(layout.segments)])
 
@@ -51,8 +55,14 @@ class RestoreConversion:
         del stage
         return _PICTURES_HELD * geometry_named(plan["geometry"]).picture_bytes
 
-    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
-                earlier: Sequence[FinishedSegment]) -> Fragment:
+    def convert(
+        self,
+        plan: Mapping[str, Any],
+        segment: PlannedSegment,
+        index: int,
+        source: RangedReader,
+        earlier: Sequence[FinishedSegment],
+    ) -> Fragment:
         """The original bytes of one segment, proved by its SHA-256. Raises: Integrity `reel.damaged` when some are lost."""
         del plan, earlier
         reel = reel_of(source, self._secret)
@@ -65,8 +75,14 @@ class RestoreConversion:
             stated = block.digest
             yield block.content
         if stated != digest.digest():
-            raise Integrity("reel.bad_digest", f"segment {index} is not what was written", start=segment.start,
-                            end=segment.end, expected=(stated or b"").hex(), actual=digest.hexdigest())
+            raise Integrity(
+                "reel.bad_digest",
+                f"segment {index} is not what was written",
+                start=segment.start,
+                end=segment.end,
+                expected=(stated or b"").hex(),
+                actual=digest.hexdigest(),
+            )
         return {"sha256": digest.hexdigest()}
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
@@ -74,7 +90,9 @@ class RestoreConversion:
         digest = tree_digest(bytes.fromhex(item.result["sha256"]) for item in finished)
         size = sum(item.fragment_bytes for item in finished)
         if plan["digest"] not in (None, digest) or size != plan["source_bytes"]:
-            raise Integrity("reel.bad_digest", "the whole is not what was written", expected=plan["digest"], actual=digest)
+            raise Integrity(
+                "reel.bad_digest", "the whole is not what was written", expected=plan["digest"], actual=digest
+            )
         facts = {"digest": digest, "reel_id": plan["reel_id"]}
         if len(finished) == 1:
             facts["sha256"] = finished[0].result["sha256"]

@@ -22,8 +22,15 @@ from bytereel.stages import ENCODE, Body, carry_on, every_segment, fail_job, rea
 log = logging.getLogger(__name__)
 
 
-def encode_segment(ports: Ports, conversions: Conversions, body: Body, *, owner: str, lease_seconds: float,
-                   watch: LeaseWatch | None = None) -> None:
+def encode_segment(
+    ports: Ports,
+    conversions: Conversions,
+    body: Body,
+    *,
+    owner: str,
+    lease_seconds: float,
+    watch: LeaseWatch | None = None,
+) -> None:
     """Convert the segment that `body` names, unless it is done or somebody else's.
 
     A finished segment is never converted again. A source that cannot be converted ends the job as failed.
@@ -71,8 +78,14 @@ def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, w
     ports.objects.put(ObjectRef(WORK, key), fragment)
     result = {"crc32c": fragment.crc32c, "conversion": fragment.facts}
     progress = ports.jobs.finish_segment(segment, key, fragment.size_bytes, result, ports.clock.now())
-    log.info("job %s segment %d done: %d bytes, %d of stage %d remain", job.id, segment.index,
-             fragment.size_bytes, progress.remaining, progress.stage)
+    log.info(
+        "job %s segment %d done: %d bytes, %d of stage %d remain",
+        job.id,
+        segment.index,
+        fragment.size_bytes,
+        progress.remaining,
+        progress.stage,
+    )
     if progress.remaining == 0:
         carry_on(ports, job.id)
 
@@ -81,8 +94,11 @@ def _earlier(ports: Ports, segment: Segment) -> list[FinishedSegment]:
     """The finished segments of the stages before this one; none is asked for in the first stage."""
     if segment.stage == 0:
         return []
-    return [finished_segment(ports.objects, each) for each in every_segment(ports.jobs, segment.job_id)
-            if each.stage < segment.stage]
+    return [
+        finished_segment(ports.objects, each)
+        for each in every_segment(ports.jobs, segment.job_id)
+        if each.stage < segment.stage
+    ]
 
 
 def _look_again(ports: Ports, body: Body) -> None:
@@ -100,8 +116,9 @@ def _look_again(ports: Ports, body: Body) -> None:
     elif segment.state is SegmentState.LEASED and segment.lease_until > ports.clock.now():
         ports.queue.send(ENCODE, [body], delay_seconds=segment.lease_until - ports.clock.now())
     elif segment.state is not SegmentState.FAILED and segment.stage == job.stage:
-        raise Temporary("segment.busy", f"segment {index} of job {job_id} was just given back",
-                        job=job_id, segment=index)
+        raise Temporary(
+            "segment.busy", f"segment {index} of job {job_id} was just given back", job=job_id, segment=index
+        )
 
 
 class _Measured:
@@ -121,8 +138,12 @@ class _Measured:
     def __iter__(self) -> Iterator[Buffer]:
         while True:
             if self._watch.lost():
-                raise LeaseLost("segment.lease_lost", "the segment is somebody else's now, or its job ended",
-                                job=self._segment.job_id, segment=self._segment.index)
+                raise LeaseLost(
+                    "segment.lease_lost",
+                    "the segment is somebody else's now, or its job ended",
+                    job=self._segment.job_id,
+                    segment=self._segment.index,
+                )
             try:
                 chunk = next(self._fragment)
             except StopIteration as end:

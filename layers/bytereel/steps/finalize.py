@@ -6,10 +6,10 @@ It may run twice, even at once: the output is replaced whole by the same bytes, 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 import crc32c
+from bytereel_codec.version import SOFTWARE
 
 from bytereel.conversions import Assembly
 from bytereel.errors import Integrity, Permanent, TransitionRefused
@@ -36,8 +36,12 @@ def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
     segments = list(every_segment(ports.jobs, job.id))
     undone = [segment.index for segment in segments if segment.state is not SegmentState.DONE]
     if undone:
-        fail_job(ports, job.id, f"the fragments of segments {_some(undone)} are lost or damaged "
-                                "(retry the job: these segments are encoded again)")
+        fail_job(
+            ports,
+            job.id,
+            f"the fragments of segments {_some(undone)} are lost or damaged "
+            "(retry the job: these segments are encoded again)",
+        )
         return
     try:
         result = _make_output(ports, conversions, job, segments)
@@ -70,20 +74,25 @@ def _to_finalize(ports: Ports, job_id: str) -> Job | None:
     return ports.jobs.advance(job_id, "complete", ports.clock.now())
 
 
-def _make_output(ports: Ports, conversions: Conversions, job: Job,
-                 segments: Sequence[Segment]) -> Mapping[str, Any]:
+def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Sequence[Segment]) -> Mapping[str, Any]:
     """Store output and manifest; return the job's result. Raises: Permanent, Integrity, Temporary."""
     assert job.plan is not None, "a job that finalizes was planned"
     assembly = conversions[job.conversion].assemble(
-        job.plan, [finished_segment(ports.objects, segment) for segment in segments])
+        job.plan, [finished_segment(ports.objects, segment) for segment in segments]
+    )
     route = Route(job.conversion, job.profile, route_key(job.source.key, conversions).path)
     ref = ObjectRef(OUTBOX, output_key(route, assembly.output_name))
     stored = _compose(ports, ref, assembly, segments)
     manifest = _manifest(ports, job, segments, assembly, stored)
     place = ObjectRef(OUTBOX, manifest_key(ref.key, job.id))
     ports.objects.put(place, [json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"])
-    return {"output": ref.key, "manifest": place.key, "output_bytes": stored.size_bytes,
-            "expansion": manifest["expansion"], "facts": dict(assembly.facts)}
+    return {
+        "output": ref.key,
+        "manifest": place.key,
+        "output_bytes": stored.size_bytes,
+        "expansion": manifest["expansion"],
+        "facts": dict(assembly.facts),
+    }
 
 
 def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> ObjectInfo:
@@ -93,18 +102,24 @@ def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequenc
     found = ports.objects.stat(ref)
     actual = found.size_bytes if found else -1
     if stored.size_bytes != expected or actual != expected:
-        raise Integrity("output.size", f"the stored output has {actual} bytes instead of {expected}",
-                        hint="check the disk, then retry the job",
-                        key=ref.key, expected=expected, actual=actual)
+        raise Integrity(
+            "output.size",
+            f"the stored output has {actual} bytes instead of {expected}",
+            hint="check the disk, then retry the job",
+            key=ref.key,
+            expected=expected,
+            actual=actual,
+        )
     return stored
 
 
-def _manifest(ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly,
-              stored: ObjectInfo) -> dict[str, Any]:
+def _manifest(
+    ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly, stored: ObjectInfo
+) -> dict[str, Any]:
     now = ports.clock.now()
     return {
         "job": job.id,
-        "software": _software(),
+        "software": SOFTWARE,
         "source": {"key": job.source.key, "version": job.source.version, "bytes": job.source_bytes},
         "conversion": job.conversion,
         "profile": job.profile,
@@ -112,22 +127,20 @@ def _manifest(ports: Ports, job: Job, segments: Sequence[Segment], assembly: Ass
         "expansion": round(stored.size_bytes / job.source_bytes, 6) if job.source_bytes else None,
         "facts": dict(assembly.facts),
         "segments": [_of_segment(segment) for segment in segments],
-        "timings": {"received_at": job.created_at, "finalized_at": now,
-                    "seconds": round(now - job.created_at, 3)},
+        "timings": {"received_at": job.created_at, "finalized_at": now, "seconds": round(now - job.created_at, 3)},
     }
 
 
 def _of_segment(segment: Segment) -> dict[str, Any]:
-    return {"index": segment.index, "stage": segment.stage, "start": segment.start, "end": segment.end,
-            "attempt": segment.attempt, "fragment_bytes": segment.fragment_bytes,
-            "crc32c": f"{segment.result['crc32c']:08x}"}
-
-
-def _software() -> str:
-    try:
-        return f"bytereel {metadata.version('bytereel')}"
-    except metadata.PackageNotFoundError:
-        return "bytereel, run from its sources"
+    return {
+        "index": segment.index,
+        "stage": segment.stage,
+        "start": segment.start,
+        "end": segment.end,
+        "attempt": segment.attempt,
+        "fragment_bytes": segment.fragment_bytes,
+        "crc32c": f"{segment.result['crc32c']:08x}",
+    }
 
 
 def _finish(ports: Ports, job: Job, result: Mapping[str, Any]) -> bool:

@@ -21,8 +21,12 @@ def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
     """
     source = source_of(event)
     if source.bucket != INBOX:
-        raise Permanent("event.foreign_bucket", f"{source.bucket}/{source.key} is not in the inbox",
-                        bucket=source.bucket, key=source.key)
+        raise Permanent(
+            "event.foreign_bucket",
+            f"{source.bucket}/{source.key} is not in the inbox",
+            bucket=source.bucket,
+            key=source.key,
+        )
     job_id = job_id_of(source)
     job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, source)
     if job is None:
@@ -41,8 +45,9 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
     now = ports.clock.now()
     job = Job(job_id, source, info.size_bytes, route.conversion, route.profile, JobState.RECEIVED, now, now)
     if ports.jobs.create(job):
-        log.info("job %s received: %r, %d bytes, %s/%s", job_id, source.key, info.size_bytes, job.conversion,
-                 job.profile)
+        log.info(
+            "job %s received: %r, %d bytes, %s/%s", job_id, source.key, info.size_bytes, job.conversion, job.profile
+        )
     return ports.jobs.get(job_id)
 
 
@@ -53,8 +58,7 @@ def _present(ports: Ports, source: ObjectRef) -> ObjectInfo | None:
     """
     info = ports.objects.stat(source)
     if info is None and ports.objects.stat(ObjectRef(source.bucket, source.key)) is None:
-        raise Temporary("source.absent", f"{source.key!r} is not in the inbox",
-                        bucket=source.bucket, key=source.key)
+        raise Temporary("source.absent", f"{source.key!r} is not in the inbox", bucket=source.bucket, key=source.key)
     return info
 
 
@@ -78,5 +82,6 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
 
 
 def _segments(job_id: str, plan: Plan) -> list[Segment]:
-    return [Segment(job_id, index, planned.stage, planned.start, planned.end)
-            for index, planned in enumerate(plan.segments)]
+    return [
+        Segment(job_id, index, planned.stage, planned.start, planned.end) for index, planned in enumerate(plan.segments)
+    ]

@@ -46,8 +46,13 @@ def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
     orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
     report = SweepReport(resumed, orphans, orphan_bytes, _expire(ports, limits), cursor)
     if report.resumed or report.orphans or report.expired:
-        log.info("sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs expired", report.resumed,
-                 report.orphans, report.orphan_bytes, report.expired)
+        log.info(
+            "sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs expired",
+            report.resumed,
+            report.orphans,
+            report.orphan_bytes,
+            report.expired,
+        )
     return report
 
 
@@ -58,8 +63,11 @@ def _resume(ports: Ports, limits: SweepLimits) -> int:
     if not any(sizes.values()):
         stalled = ports.jobs.stalled(now, limits.jobs_max)
     else:
-        stalled = [job for job in ports.jobs.stalled(now - limits.stall_seconds, limits.jobs_max)
-                   if sizes[_queue_of(job)] < CROWD]
+        stalled = [
+            job
+            for job in ports.jobs.stalled(now - limits.stall_seconds, limits.jobs_max)
+            if sizes[_queue_of(job)] < CROWD
+        ]
     for job in stalled:
         log.info("job %s resumed: %s since %.0f s", job.id, job.state, now - job.updated_at)
         carry_on(ports, job.id)
@@ -120,8 +128,11 @@ def _expire(ports: Ports, limits: SweepLimits) -> int:
     without its job, it would be taken for new.
     """
     oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
-    old = [job for job in ports.jobs.list(JobState.DONE, after=(oldest, ""), limit=limits.jobs_max)
-           if job.updated_at < oldest]
+    old = [
+        job
+        for job in ports.jobs.list(JobState.DONE, after=(oldest, ""), limit=limits.jobs_max)
+        if job.updated_at < oldest
+    ]
     for job in old:
         if ports.objects.stat(job.source) is not None:
             ports.objects.delete(job.source)

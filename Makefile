@@ -1,0 +1,70 @@
+# Every target sets up what it needs in .venv first: Python 3.11, make and the package index are enough.
+# `make` alone lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+SOURCES := codec layers functions tests bench demo
+
+.PHONY: help setup demo test bench lint types imports check format clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\): .*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(READY)  ## make .venv and install bytereel with its tools in it
+
+demo: $(READY)  ## a real file goes in, comes out as a video, is restored and compared (FILE=path to choose)
+	@$(PYTHON) -m demo.demo $(if $(FILE),"$(FILE)")
+
+test: $(READY)  ## run all tests (ARGS="-k name" goes to pytest)
+	@$(PYTHON) -m pytest $(ARGS)
+
+bench: $(READY)  ## measure what must be reached, beside openssl, cp, x264 and FFV1 (ARGS=--quick to try out)
+	@$(PYTHON) -m bench.run $(ARGS)
+
+lint: $(READY)  ## ruff: rules and format
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m mypy demo bench
+
+imports: $(READY)  ## import-linter: who may import whom
+	@$(VENV)/bin/lint-imports
+
+check: lint types imports test  ## everything that must hold before a commit
+
+format: $(READY)  ## rewrite the sources as `make lint` wants them
+	@$(PYTHON) -m ruff check --fix-only --quiet .
+	@$(PYTHON) -m ruff format .
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Done again only when pyproject.toml changes. A venv whose Python is gone, or that was moved here, is made anew.
+$(READY): pyproject.toml
+	@set -euo pipefail; \
+	if ! $(PYTHON) -m pip --version 2>/dev/null | grep -qF "from $$PWD/$(VENV)/"; then \
+		for candidate in python3.11 python3 python3.12 python3.13; do \
+			if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11, 4))' 2>/dev/null; \
+			then found=$$candidate; break; fi; \
+		done; \
+		if [ -z "$${found:-}" ]; then \
+			echo "bytereel needs Python 3.11.4 or newer, with venv: no python3.11 and no such python3 is on the PATH." >&2; \
+			echo "On Debian or Ubuntu: apt-get install python3.11 python3.11-venv" >&2; \
+			exit 1; \
+		fi; \
+		echo "setup: making $(VENV) with $$("$$found" --version)"; \
+		"$$found" -m venv --clear $(VENV); \
+	fi; \
+	echo "setup: installing bytereel and its tools (a minute or two, once)"; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	$(PYTHON) -m pip install --quiet --upgrade 'pip>=25.1'; \
+	$(PYTHON) -m pip install --quiet --editable . --group dev; \
+	touch $@; \
+	echo "setup: done"

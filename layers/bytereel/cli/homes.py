@@ -1,0 +1,108 @@
+"""Opening a home for a command, and waiting for one of its jobs."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bytereel.cli.exits import ExitCode
+from bytereel.cli.output import print_note
+from bytereel.errors import Permanent, Temporary
+from bytereel.model import JOB_ENDED, OUTBOX, Job, JobState, ObjectRef
+
+if TYPE_CHECKING:
+    from bytereel.settings import Settings
+    from bytereel.wiring import Home
+
+POLL_SECONDS_MIN = 0.005
+POLL_SECONDS_MAX = 0.1
+_PATIENCE_SECONDS = 3.0
+
+
+def opened(home: Path | None) -> "tuple[Home, Settings]":
+    """The home that was chosen, made where there is none."""
+    from bytereel.settings import load_settings
+    from bytereel.wiring import open_home
+
+    settings = load_settings(home=home)
+    return open_home(settings), settings
+
+
+def opened_existing(home: Path | None) -> "tuple[Home, Settings]":
+    """The home that was chosen. Raises: Permanent `home.absent` where there is none."""
+    from bytereel.settings import load_settings
+    from bytereel.wiring import open_home
+
+    settings = load_settings(home=home)
+    path = settings.home.expanduser().absolute()
+    if not path.is_dir():
+        raise Permanent(
+            "home.absent",
+            f"there is no home at {str(path)!r}",
+            hint="--home or BYTEREEL_HOME says where it is; `bytereel put` and `bytereel up` make one",
+            path=str(path),
+        )
+    return open_home(settings), settings
+
+
+def output_path(home: "Home", job: Job) -> Path | None:
+    """Where a done job's output lies, else None."""
+    output = job.result.get("output") if job.state is JobState.DONE else None
+    return home.path / OUTBOX / output if output else None
+
+
+def await_job(home: "Home", job_id: str, timeout_seconds: float, progress: Callable[[int, int | None], None]) -> Job:
+    """The job once it has ended, looked at some ten times a second. Raises: Temporary `wait.timeout`."""
+    started_at = time.monotonic()
+    pause_seconds, patient = POLL_SECONDS_MIN, True
+    while True:
+        job = home.ports.jobs.get(job_id)
+        if job is not None:
+            if job.state in JOB_ENDED:
+                return job
+            progress(job.source_bytes * job.segments_done // max(1, job.segments_total), job.source_bytes)
+        waited_seconds = time.monotonic() - started_at
+        if waited_seconds >= timeout_seconds:
+            raise Temporary(
+                "wait.timeout",
+                f"job {job_id} has not ended after {timeout_seconds:g} s",
+                hint=f"it goes on by itself: `bytereel status {job_id} --watch`",
+                job=job_id,
+            )
+        if patient and waited_seconds > _PATIENCE_SECONDS:
+            patient = False
+            _note_missing_workers(home)
+        time.sleep(pause_seconds)
+        pause_seconds = min(POLL_SECONDS_MAX, pause_seconds * 1.2)
+
+
+def end_code(job: Job) -> ExitCode:
+    """The code of a job's end, saying why it failed."""
+    if job.state is JobState.DONE:
+        return ExitCode.OK
+    print_note(f"job {job.id} {job.state.value}" + (f": {job.reason}" if job.reason != job.state else ""))
+    return ExitCode.JOB_FAILED
+
+
+def find_output(home: "Home", job: Job) -> ObjectRef:
+    """The very version of a job's output that the outbox holds.
+
+    Raises: Permanent `job.failed`, `output.gone`; Temporary `job.running`.
+    """
+    if job.state not in JOB_ENDED:
+        hint = f"wait for it: `bytereel status {job.id} --watch`"
+        raise Temporary("job.running", f"job {job.id} has no output yet: it is {job.state}", hint=hint, job=job.id)
+    if job.state is not JobState.DONE:
+        message = f"job {job.id} has no output: {job.reason or job.state.value}"
+        raise Permanent("job.failed", message, hint=f"`bytereel retry {job.id}` tries again", job=job.id)
+    found = home.ports.objects.stat(ObjectRef(OUTBOX, job.result["output"]))
+    if found is None:
+        raise Permanent("output.gone", f"the output of job {job.id} is no longer in the outbox", job=job.id)
+    return found.ref
+
+
+def _note_missing_workers(home: "Home") -> None:
+    from bytereel.owners import count_living
+
+    if not count_living(home.owners_folder):
+        print_note(f"no worker runs on {str(home.path)!r}: start `bytereel up` to go on")
