@@ -1,7 +1,6 @@
 # Every target sets up what it needs in .venv first: Python 3.11, make and the package index are enough.
 # `make` alone lists the targets.
 
-SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -12,7 +11,7 @@ SOURCES := codec layers functions tests bench demo
 .PHONY: help setup demo test bench lint types imports check format clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\): .*##  *\(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv and install bytereel with its tools in it
 
@@ -48,7 +47,7 @@ clean:  ## remove everything that the other targets made
 
 # Done again only when pyproject.toml changes. A venv whose Python is gone, or that was moved here, is made anew.
 $(READY): pyproject.toml
-	@set -euo pipefail; \
+	@set -eu; \
 	if ! $(PYTHON) -m pip --version 2>/dev/null | grep -qF "from $$PWD/$(VENV)/"; then \
 		for candidate in python3.11 python3 python3.12 python3.13; do \
 			if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11, 4))' 2>/dev/null; \

@@ -7,9 +7,8 @@ what could be read, with zeros in the ranges that could not.
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,16 +17,13 @@ from bytereel_codec.envelope import Buffer, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.folder import FolderExtractor
 from bytereel_codec.leader import Leader, safe_name, tree_digest
-from bytereel_codec.libav import is_cut_up, rewritten, unwrapped
-from bytereel_codec.ranged import FileReader, RangedReader
-from bytereel_codec.reel import Reel, ReelReader, frames_of_reel, no_reel
-from bytereel_codec.scan import is_reel
+from bytereel_codec.opening import opened_reel
+from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.sink import StreamTarget, TargetFile
-from bytereel_codec.sources import read_fully
 
 Progress = Callable[[int, int | None], None]
 WORKERS_MAX = 256
-_SPOOL_BYTES = 1 << 20
+_ZEROS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,44 +88,6 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
     options = options or DecodeOptions()
     with opened_reel(source, options.secret, options.reel_id) as reel:
         return _Decoding(reel, options).check()
-
-
-@contextmanager
-def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None = None) -> Iterator[Reel]:
-    """The reel in a file, on standard input (`-`, spooled), or in a container that cuts its pictures up."""
-    with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
-        path = Path(source)
-        if str(source) == "-":
-            path = Path(folder) / "reel"
-            _spool(path)
-        with FileReader(path) as reader:
-            plain = Path(folder) / "pictures"
-            if is_cut_up(reader):
-                unwrapped(path, plain)
-            elif not is_reel(reader) and not rewritten(path, plain):
-                raise no_reel()
-            if not plain.exists():
-                yield _opened(reader, secret, reel_id)
-                return
-            with FileReader(plain) as pictures:
-                yield _opened(pictures, secret, reel_id)
-
-
-def _opened(reader: RangedReader, secret: Secret | None, reel_id: bytes | None) -> Reel:
-    reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
-    if not reel.is_complete():
-        reel.look_thoroughly()
-    return reel
-
-
-def _spool(path: Path) -> None:
-    with TargetFile(path) as file:
-        buffer = memoryview(bytearray(_SPOOL_BYTES))
-        offset = 0
-        while count := read_fully(sys.stdin.buffer, buffer):
-            file.write_at(offset, buffer[:count])
-            offset += count
-        file.commit(offset)
 
 
 class _Decoding:
@@ -259,8 +217,8 @@ class _Decoding:
             return
         if not self._options.salvage:
             raise self._damage()
-        for offset in range(start, end, _SPOOL_BYTES):
-            target.write_at(offset - self._start, bytes(min(_SPOOL_BYTES, end - offset)))
+        for offset in range(start, end, _ZEROS_BYTES):
+            target.write_at(offset - self._start, bytes(min(_ZEROS_BYTES, end - offset)))
 
     def _settle(self) -> None:
         """Refuse what is not whole, unless salvaging."""

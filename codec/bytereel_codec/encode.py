@@ -8,32 +8,29 @@ pictures and, with more than one worker or a stream, one segment (26 MiB).
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from bytereel_codec.assembly import ChunkSizes, HeadWriter, tail_picture
 from bytereel_codec.envelope import Envelope, Secret
-from bytereel_codec.folder import folder_stream
 from bytereel_codec.geometry import Geometry, Layout, layout_for
-from bytereel_codec.leader import Leader, cut_name, tree_digest
+from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
 from bytereel_codec.profiles import profile_named
 from bytereel_codec.ranged import FileReader
 from bytereel_codec.reel import Reel, ReelReader, frames_of_reel
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.sink import OrderedSink, StreamTarget, TargetFile
-from bytereel_codec.sources import Feed, FileFeed, SourceSegment, StreamFeed, read_fully
+from bytereel_codec.sources import Feed, Source, SourceSegment, opened_source
 from bytereel_codec.version import SOFTWARE
 
 T = TypeVar("T")
 Progress = Callable[[int, int | None], None]
 WORKERS_MAX = 256
-_SMALL_STREAM_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,60 +79,22 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     """
     options = options or EncodeOptions()
     profile_named(options.profile)
-    with ExitStack() as stack:
-        opened = stack.enter_context(_open_source(str(source), options))
+    with opened_source(str(source), options.name, _leader(options)) as opened:
         return _Encoding(opened, options).run(str(target))
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """An opened source: its leader-to-be, its size where known, and the feed for a layout."""
-
-    leader: Leader
-    size: int | None
-    feed: Callable[[Layout], Feed]
-    check: Callable[[], None] = lambda: None
-
-
-@contextmanager
-def _open_source(source: str, options: EncodeOptions) -> Iterator[_Source]:
+def _leader(options: EncodeOptions) -> Leader:
+    """The leader as far as the options tell; the source adds its name, the encoder sizes and digests."""
     created = options.created if options.created is not None else datetime.now(UTC).isoformat(timespec="seconds")
-    leader = Leader(
-        options.name or "",
-        profile=options.profile,
-        parity_percent=options.parity_percent,
-        created=created,
-        software=SOFTWARE,
+    return Leader(
+        "", profile=options.profile, parity_percent=options.parity_percent, created=created, software=SOFTWARE
     )
-    name = cut_name(options.name or Path(source).absolute().name)
-    if source == "-":
-        yield _stream_source(replace(leader, name=cut_name(options.name or "stdin")), sys.stdin.buffer)
-    elif Path(source).is_dir():
-        with folder_stream(Path(source)) as stream:
-            opened = _stream_source(replace(leader, name=name, kind="folder"), stream.stream)
-            yield replace(opened, check=stream.check)
-    else:
-        with FileReader(source) as reader:
-            yield _Source(
-                replace(leader, name=name),
-                reader.size_bytes,
-                lambda layout: FileFeed(reader, layout),
-                reader.check_unchanged,
-            )
-
-
-def _stream_source(leader: Leader, stream: BinaryIO) -> _Source:
-    """A stream that ends within the first 8 MiB has a known size, and so a geometry that suits it."""
-    start = bytearray(_SMALL_STREAM_BYTES)
-    count = read_fully(stream, memoryview(start))
-    size = count if count < len(start) else None
-    return _Source(leader, size, lambda layout: StreamFeed(stream, layout.segment_span_bytes, bytes(start[:count])))
 
 
 class _Encoding:
     """One run of `encode_file`."""
 
-    def __init__(self, source: _Source, options: EncodeOptions) -> None:
+    def __init__(self, source: Source, options: EncodeOptions) -> None:
         self._source = source
         self._options = options
         self._layout = layout_for(source.size, geometry=options.geometry, parity=options.parity_percent > 0)

@@ -17,8 +17,8 @@ _PROFILE_HIGH = 100
 _LEVEL_6_2 = 62
 _MB_I_PCM = 25
 # ue(3) = I_16x16_2_0_0, ue(0) chroma DC prediction, se(0) mb_qp_delta, and coeff_token for no coefficient
-_FILLER = "00100" "1" "1" "1"
-_FILLER_BESIDE_PCM = "00100" "1" "1" "000011"
+_FILLER = "00100111"
+_FILLER_BESIDE_PCM = "0010011000011"
 
 
 def _ue(value: int) -> str:

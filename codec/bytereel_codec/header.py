@@ -20,6 +20,7 @@ MAGIC = b"BYTEREEL"
 MASKED_MAGIC = bytes(a ^ b for a, b in zip(MAGIC, HEADER_MASK, strict=False))
 SEGMENTS_MAX = 1 << 24
 SCRYPT_LOG2_N_MAX = 18
+ROWS_MAX = 255  # data and parity segments of one parity group
 
 _LAYOUT = struct.Struct(">8sBBBB16sIIIIIIIHHBB2xI")
 _SEALED_PREFIX_BYTES = 48
@@ -184,6 +185,19 @@ def _in_bounds(header: FrameHeader) -> bool:
         and header.segment < SEGMENTS_MAX
         and header.segments <= SEGMENTS_MAX
         and (header.kind != Kind.DATA or header.segments == 0 or header.segment < header.segments)
-        and header.columns <= 255
+        and (header.kind != Kind.LEADER or header.segment == 0)
+        and _is_parity_shape(header)
         and header.scrypt_log2_n <= SCRYPT_LOG2_N_MAX
+    )
+
+
+def _is_parity_shape(header: FrameHeader) -> bool:
+    """Whether the parity stated is none at all, or groups of at most 255 rows over segments that are counted."""
+    if header.columns == 0 or header.groups == 0:
+        return header.columns == header.groups == 0 and header.kind != Kind.PARITY
+    rows = -(-header.segments // header.groups)
+    return (
+        rows > 0
+        and rows + header.columns <= ROWS_MAX
+        and (header.kind != Kind.PARITY or header.segment < header.groups * header.columns)
     )

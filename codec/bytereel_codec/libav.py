@@ -25,12 +25,9 @@ from bytereel_codec.macroblocks import (
     WHITENING_BYTES,
     write_macroblocks,
 )
-from bytereel_codec.ranged import RangedReader, read_range
 
 _log = logging.getLogger(__name__)
 Picture = npt.NDArray[np.uint8]
-_SNIFF_BYTES = 4096
-_TS_PACKET_BYTES = 188
 _LOOK_PICTURES = 64
 
 
@@ -41,12 +38,6 @@ def has_encoder(name: str) -> bool:
     except av.codec.codec.UnknownCodecError:
         return False
     return True
-
-
-def is_cut_up(reader: RangedReader) -> bool:
-    """Whether the file is of a container that does not keep pictures in one piece (MPEG-TS)."""
-    head = bytes(read_range(reader, 0, _SNIFF_BYTES))
-    return len(head) >= 4 * _TS_PACKET_BYTES and all(head[i * _TS_PACKET_BYTES] == 0x47 for i in range(4))
 
 
 def unwrapped(path: Path, target: Path) -> None:

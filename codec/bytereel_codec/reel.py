@@ -6,10 +6,11 @@ segment index in front of the reel where it is right, else by a pass over all he
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from bytereel_codec.envelope import Envelope, Secret
+from bytereel_codec.envelope import Buffer, Envelope, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.header import Flag, FrameHeader, Kind
 from bytereel_codec.leader import Leader
@@ -89,6 +90,7 @@ class Reel:
         self._thorough = False
         self._stripe: tuple[tuple[int, int], dict[int, tuple[FrameHeader, memoryview]]] | None = None
         self.recovered: set[tuple[int, int]] = set()
+        self.key_is_right = False
 
     @property
     def shape(self) -> ParityShape:
@@ -129,6 +131,35 @@ class Reel:
             for segment in range(self.segments)
             for frame in range(self.frames.frames_in(segment))
         )
+
+    def within_reach(self) -> Mapping[int, Collection[int]]:
+        """The data frames that were seen or that parity may bring back, by segment: no more than the file holds frames.
+
+        What a header states may be far more than is there; a loop over this is bounded by the file.
+        """
+        reach: defaultdict[int, set[int]] = defaultdict(set)
+        seen: Counter[tuple[int, int]] = Counter()
+        sums: Counter[tuple[int, int]] = Counter()
+        groups = max(1, self.shape.groups)
+        for kind, segment, frame in self.frames.places:
+            if kind == Kind.DATA and segment < self.segments:
+                reach[segment].add(frame)
+                seen[segment % groups, frame] += 1
+            elif kind == Kind.PARITY:
+                sums[segment % groups, frame] += 1
+        for (group, frame), columns in sums.items():
+            members = self.shape.members(group, self.segments)
+            if len(members) - seen[group, frame] <= columns + 1:  # the last segment may end before this frame
+                for segment in members:
+                    reach[segment].add(frame)
+        return reach
+
+    def learn_end(self) -> None:
+        """Where all of the last data segment is lost, learn how long it was from its first frame, recovered."""
+        last = self.segments - 1
+        if last > self.frames.highest_segment and self.frames.last_segment_frames is None:
+            header, _ = self.stripe(last, 0, ReelReader(self)).get(last, (None, None))
+            self.frames.last_segment_frames = header.frames if header else None
 
     def look_thoroughly(self) -> bool:
         """Look at every byte of the file for frames once; True when that had not been done before."""
@@ -178,7 +209,9 @@ class ReelReader:
         for number in (1, 0):
             found = self.frame(Kind.LEADER, 0, number)
             if found is not None and found.payload is not None:
-                return Leader.from_bytes(self._envelope.open(found.payload, found.header, found.header.span_bytes))
+                content = self._envelope.open(found.payload, found.header, found.header.span_bytes)
+                self._reel.key_is_right = self._envelope.sealed
+                return Leader.from_bytes(content)
         return None
 
     def block(self, segment: int, frame: int) -> Block:
@@ -197,16 +230,31 @@ class ReelReader:
             raise self._lost(segment, frame)
         if recovered:
             self._reel.recovered.add((segment, frame))
-        opened = memoryview(self._envelope.open(payload, header, self._reel.span_bytes + DIGEST_BYTES))
-        return self._cut(opened, header, recovered=recovered)
+        return self._cut(memoryview(self._opened(payload, header)), header, recovered=recovered)
+
+    def _opened(self, payload: memoryview, header: FrameHeader) -> Buffer:
+        try:
+            return self._envelope.open(payload, header, self._reel.span_bytes + DIGEST_BYTES)
+        except Permanent as error:
+            if error.error_id != "reel.wrong_key" or not self._reel.key_is_right:
+                raise
+            raise Integrity(
+                "reel.tampered",
+                f"frame {header.frame} of segment {header.segment} was altered after it was sealed",
+                segment=header.segment,
+                frame=header.frame,
+            ) from error
 
     def _cut(self, opened: memoryview, header: FrameHeader, *, recovered: bool) -> Block:
         digest = None
         ends = bool(header.flags & Flag.SEGMENT_END)
         if ends:
             opened, digest = opened[:-DIGEST_BYTES], bytes(opened[-DIGEST_BYTES:])
-        full = len(opened) == self._reel.span_bytes
-        if (ends and digest is not None and len(digest) < DIGEST_BYTES) or not (full or header.flags & Flag.REEL_END):
+        span, frames = self._reel.span_bytes, self._reel.frames
+        last = self._reel.segments - 1
+        is_last = (header.segment, header.frame) == (last, frames.frames_in(last) - 1)
+        fits = len(opened) == span or (is_last and header.flags & Flag.REEL_END and len(opened) <= span)
+        if not fits or (digest is not None and len(digest) < DIGEST_BYTES):
             raise Integrity(
                 "reel.bad_block",
                 "a block is not of the size its place asks for",
@@ -234,19 +282,29 @@ class ReelReader:
         lost: Callable[[BytereelError, int, int], None],
         start: int,
         end: int,
+        reach: Collection[int] | None = None,
     ) -> bytes | None:
         """Read the frames of a segment that touch the source's bytes `[start, end)`: `write(offset, content)` for each.
 
         Returns the segment's SHA-256, checked, when all its frames were read, else None.
 
-        Each frame that is lost goes to `lost(error, start, end)`, which may raise; so does the whole segment, as
+        Frames outside `reach` are taken as lost unseen. Each frame that is lost goes to `lost(error, start, end)`, which may raise; so does the whole segment, as
         `reel.bad_digest`, when all frames are there and are not what was written.
         """
         digest = hashlib.sha256()
         stated: bytes | None = None
         whole = True
         span = self._reel.span_bytes
-        for frame in range(self._reel.frames.frames_in(index)):
+        count = self._reel.frames.frames_in(index)
+        expected = 0
+        for frame in range(count) if reach is None else [*sorted(f for f in reach if f < count), count]:
+            if frame > expected:
+                gap = self._reel.offset_of(index, expected), self._reel.offset_of(index, frame)
+                lost(self._lost(index, expected), *gap)
+                whole = False
+            if frame == count:
+                break
+            expected = frame + 1
             offset = self._reel.offset_of(index, frame)
             if offset + span <= start or offset >= end:
                 whole = False

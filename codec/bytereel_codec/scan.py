@@ -30,8 +30,9 @@ FrameKey = tuple[Kind, int, int]
 class ReelFrames:
     """Where the frames of one reel lie: for each the positions of its first sample, in order of the file.
 
-    `first` is the first header seen, the one whose reel-wide values count. `frames_in` keeps how many frames a
-    segment has, `segments` how many data segments, None where nothing in the reel says so.
+    `first` is the first header seen, the one whose reel-wide values count. `segments` is how many data segments there
+    are, None where nothing in the reel says so. `last_segment_frames` is how many frames the last of them has, where
+    that is known from elsewhere; `highest_segment` and its frames are of the highest data segment seen.
     """
 
     first: FrameHeader
@@ -41,10 +42,12 @@ class ReelFrames:
     columns: int = 0
     last_segment_frames: int | None = None
     compressed: bool = False
+    highest_segment: int = -1
+    highest_segment_frames: int = 0
 
     def note(self, header: FrameHeader, position: int) -> bool:
-        """Take in a frame; False when it contradicts the reel (another layout) or is one copy too many."""
-        if (header.span_bytes, header.frames_per_segment) != (self.first.span_bytes, self.first.frames_per_segment):
+        """Take in a frame; False when it contradicts the frames before it or is one copy too many."""
+        if not self._agrees(header):
             return False
         key = (header.kind, header.segment, header.frame)
         known = self.places.get(key, ())
@@ -52,37 +55,51 @@ class ReelFrames:
             return False
         if position not in known:
             self.places[key] = (*known, position)
-        if header.segments:
-            self.segments = self.segments or header.segments
+        self.segments = _segments_stated(header) or self.segments
         if header.columns:
             self.groups, self.columns = header.groups, header.columns
         if header.kind == Kind.DATA:
-            self._note_end(header)
             self.compressed |= bool(header.flags & Flag.COMPRESSED)
+            if header.segment > self.highest_segment:
+                self.highest_segment, self.highest_segment_frames = header.segment, header.frames
         return True
 
-    def _note_end(self, header: FrameHeader) -> None:
-        if header.flags & Flag.REEL_END:
-            self.segments = self.segments or header.segment + 1
-        if self.segments == header.segment + 1:
-            self.last_segment_frames = header.frames
+    def _agrees(self, header: FrameHeader) -> bool:
+        first, stated = self.first, _segments_stated(header)
+        same_layout = (header.span_bytes, header.frames_per_segment) == (first.span_bytes, first.frames_per_segment)
+        same_end = not stated or self.segments in (None, stated)
+        same_parity = (
+            not header.columns
+            or not self.columns
+            or (header.groups, header.columns)
+            == (
+                self.groups,
+                self.columns,
+            )
+        )
+        return same_layout and same_end and same_parity
 
     def data_segments(self) -> int:
         """How many data segments the reel had, as far as can be told: what headers say, else what is there."""
         if self.segments is not None:
             return self.segments
-        return 1 + max((segment for kind, segment, _ in self.places if kind == Kind.DATA), default=-1)
+        return 1 + self.highest_segment
 
     def frames_in(self, segment: int) -> int:
         """How many frames that data segment had, as far as can be told."""
         if segment == self.data_segments() - 1:
             if self.last_segment_frames is not None:
                 return self.last_segment_frames
-            return 1 + max(
-                (f for kind, s, f in self.places if kind == Kind.DATA and s == segment),
-                default=self.first.frames_per_segment - 1,
-            )
+            if segment == self.highest_segment:
+                return self.highest_segment_frames
         return self.first.frames_per_segment
+
+
+def _segments_stated(header: FrameHeader) -> int:
+    """How many data segments the header says that the reel has; 0 where it does not."""
+    if header.kind == Kind.DATA and header.flags & Flag.REEL_END:
+        return header.segments or header.segment + 1
+    return header.segments
 
 
 def find_frames(

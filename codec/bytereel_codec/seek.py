@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bytereel_codec.boxes import parse_segment_index
-from bytereel_codec.decode import opened_reel
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.geometry import Layout, geometry_of_span
 from bytereel_codec.header import FORMAT_VERSION, FrameHeader, Kind
 from bytereel_codec.leader import Leader
+from bytereel_codec.opening import opened_reel
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
 from bytereel_codec.reel import Block, Reel, ReelReader, frames_of_reel
 from bytereel_codec.scan import FrameKey, ReelFrames, find_frames

@@ -1,15 +1,22 @@
-"""Where `encode_file` takes its segments from: a file that can be sought, or a stream that is read once.
+"""Where `encode_file` takes its segments from: a file that can be sought, a folder, or a stream that is read once.
 
 A feed hands out segments to several threads; each is read by the thread that takes it.
 """
 
+import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from bytereel_codec.folder import folder_stream
 from bytereel_codec.geometry import Layout
+from bytereel_codec.leader import Leader, cut_name
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader
+
+_SMALL_STREAM_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +109,43 @@ def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
             break
         done += count
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An opened source: what its leader says so far, its size where known, and the feed for a layout.
+
+    `check` raises when the source was not what it was when it was opened.
+    """
+
+    leader: Leader
+    size: int | None
+    feed: Callable[[Layout], Feed]
+    check: Callable[[], None] = lambda: None
+
+
+@contextmanager
+def opened_source(source: str, name: str | None, leader: Leader) -> Iterator[Source]:
+    """A file, a folder as its tar stream, or standard input (`-`); `name` goes before the source's own.
+
+    Raises: Permanent `source.missing`, `source.unreadable`, `source.not_a_file`.
+    """
+    if source == "-":
+        yield _stream_source(replace(leader, name=cut_name(name or "stdin")), sys.stdin.buffer)
+        return
+    leader = replace(leader, name=cut_name(name or Path(source).absolute().name))
+    if Path(source).is_dir():
+        with folder_stream(Path(source)) as stream:
+            opened = _stream_source(replace(leader, kind="folder"), stream.stream)
+            yield replace(opened, check=stream.check)
+    else:
+        with FileReader(source) as reader:
+            yield Source(leader, reader.size_bytes, lambda layout: FileFeed(reader, layout), reader.check_unchanged)
+
+
+def _stream_source(leader: Leader, stream: BinaryIO) -> Source:
+    """A stream that ends within the first 8 MiB has a known size, and so a geometry that suits it."""
+    start = bytearray(_SMALL_STREAM_BYTES)
+    count = read_fully(stream, memoryview(start))
+    size = count if count < len(start) else None
+    return Source(leader, size, lambda layout: StreamFeed(stream, layout.segment_span_bytes, bytes(start[:count])))

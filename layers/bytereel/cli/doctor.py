@@ -88,4 +88,4 @@ def _kernels_text(kernels: Mapping[str, Any]) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command of this file."""
-    app.command(rich_help_panel="Files")(doctor)
+    app.command()(doctor)

@@ -123,9 +123,10 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Copy a job's output out of the outbox."""
-    from bytereel.operations import find_job
     from bytereel_codec.leader import safe_name
     from bytereel_codec.sink import StreamTarget, TargetFile
+
+    from bytereel.operations import find_job
 
     place, _ = homes.opened_existing(home)
     job = find_job(place.ports.jobs, job_id)
@@ -159,7 +160,10 @@ def _copy(place: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
 
 
 def sweep(home: HomeFolder = None, as_json: Json = False) -> None:
-    """Resume what stalled, announce what lies in the inbox, clear orphans, let go of what is old."""
+    """Tidy a home, as `up` does by itself.
+
+    Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old.
+    """
     from bytereel.owners import free_the_dead
     from bytereel.steps.sweep import SweepLimits
     from bytereel.steps.sweep import sweep as sweep_once
@@ -194,4 +198,4 @@ def _add(found: dict[str, int], report: "SweepReport") -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (jobs, status, get, cancel, retry, sweep):
-        app.command(rich_help_panel="The road")(command)
+        app.command()(command)

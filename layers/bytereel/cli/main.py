@@ -25,8 +25,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 app = typer.Typer(
     name="bytereel",
     help="Turns any file into a video, and gives it back bit for bit.",
-    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:>3}  {meaning}" for code, meaning in MEANINGS.items()),
+    epilog="\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()),
     add_completion=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -34,7 +35,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def bytereel(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),  # noqa: FBT001,FBT003
+    version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
 ) -> None:
     """Turns any file into a video, and gives it back bit for bit."""
     from bytereel_codec.version import __version__
@@ -107,7 +108,7 @@ def _as_failure(error: BytereelError | OSError | MemoryError) -> BytereelError:
         return error
     if isinstance(error, MemoryError):
         return Temporary("system.memory", "there is not enough memory", hint="fewer --workers take less")
-    where = f"{error.filename!r}: " if error.filename else ""
+    where = f"{error.filename!r}: " if error.filename else "input or output: "
     message = f"{where}{error.strerror or error}"
     if error.errno in _FULL:
         return Temporary("system.full", message, hint="free some space")
@@ -154,7 +155,7 @@ def _hold_standard_files() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115,PTH123
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115,PTH123
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -47,8 +47,9 @@ def encode(
     target: Annotated[str, typer.Argument(metavar="OUT.mp4", help="The reel; - is standard output.")],
     profile: Annotated[str, typer.Option("--profile", "-p", help="See `bytereel profiles`.")] = "archive",
     parity: Annotated[
-        float, typer.Option(parser=parse_percent, metavar="N%", help="Bring back that many lost segments.")
-    ] = 0.0,
+        float | None,
+        typer.Option(parser=parse_percent, metavar="N%", help="How many lost segments can be brought back."),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
     workers: Workers = None,
@@ -69,7 +70,7 @@ def encode(
     with ProgressBar("encoding", hidden=as_json) as progress:
         options = EncodeOptions(
             profile=profile,
-            parity_percent=parity,
+            parity_percent=parity or 0.0,
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
             compress=compress,
@@ -84,9 +85,9 @@ def encode(
 
 
 def _check_places(source: str, target: str) -> None:
-    if target == STANDARD and sys.stdout is not None and sys.stdout.isatty():
+    if target == STANDARD and sys.stdout.isatty():
         raise typer.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
-    if source == STANDARD or target == STANDARD:
+    if STANDARD in (source, target):
         return
     here, there = Path(source).resolve(), Path(target).resolve()
     if here == there or here in there.parents:
@@ -143,7 +144,7 @@ def decode(
 
     wanted = byte_range or ByteRange()
     started_at = time.monotonic()
-    with ProgressBar("decoding", hidden=as_json or target == STANDARD and sys.stdout.isatty()) as progress:
+    with ProgressBar("decoding", hidden=as_json or (target == STANDARD and sys.stdout.isatty())) as progress:
         options = DecodeOptions(
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
@@ -294,4 +295,4 @@ def profiles(as_json: Json = False) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (encode, decode, inspect, verify, profiles):
-        app.command(rich_help_panel="Files")(command)
+        app.command()(command)

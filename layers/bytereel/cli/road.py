@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from bytereel.cli.output import pair_lines, print_result, shown
 from bytereel.cli.progress import ProgressBar
 from bytereel.errors import Permanent
 from bytereel.model import ObjectInfo, job_id_of
+
+if TYPE_CHECKING:
+    from bytereel.wiring import Home
 
 _COPY_BYTES = 1 << 20
 _DAY_SECONDS = 86400.0
@@ -75,9 +78,7 @@ def put(
     _wait_for(place, stored, timeout, values, as_json=as_json)
 
 
-def _wait_for(
-    place: "homes.Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool
-) -> None:
+def _wait_for(place: "Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool) -> None:
     from bytereel.operations import view
 
     with ProgressBar("converting", hidden=as_json) as progress:
@@ -131,11 +132,12 @@ def _check_source(file: str) -> None:
 def _chunks(file: str, progress: ProgressBar) -> Iterator[memoryview]:
     """The source piece by piece, in one buffer. Raises: Integrity `source.changed`, which undoes the upload."""
     from bytereel_codec.ranged import FileReader
+    from bytereel_codec.sources import read_fully
 
     buffer = memoryview(bytearray(_COPY_BYTES))
     done = 0
     if file == STANDARD:
-        while count := sys.stdin.buffer.readinto(buffer):
+        while count := read_fully(sys.stdin.buffer, buffer):
             done += count
             progress(done, None)
             yield buffer[:count]
@@ -151,4 +153,4 @@ def _chunks(file: str, progress: ProgressBar) -> Iterator[memoryview]:
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for command in (up, put):
-        app.command(rich_help_panel="The road")(command)
+        app.command()(command)

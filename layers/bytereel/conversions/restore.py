@@ -4,6 +4,8 @@ A planned segment's range is the range of the original that it gives back. A fol
 """
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +14,12 @@ from bytereel_codec.errors import Integrity
 from bytereel_codec.geometry import Layout, geometry_named, geometry_of_span
 from bytereel_codec.leader import safe_name, tree_digest
 from bytereel_codec.ranged import RangedReader
-from bytereel_codec.reel import ReelReader
+from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.seek import reel_of, size_of
 
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
+REELS_KEPT = 4
 # A picture, its coded form, and the copies that opening and decompressing make.
 _PICTURES_HELD = 6
 
@@ -29,6 +32,8 @@ class RestoreConversion:
 
     def __init__(self, secret: Secret | None = None) -> None:
         self._secret = secret
+        self._lock = threading.Lock()
+        self._reels: OrderedDict[RangedReader, Reel] = OrderedDict()
 
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Read the leader, and take the reel's own segments. Raises: Permanent `reel.none`, `reel.sealed`, ..."""
@@ -63,9 +68,12 @@ class RestoreConversion:
         source: RangedReader,
         earlier: Sequence[FinishedSegment],
     ) -> Fragment:
-        """The original bytes of one segment, proved by its SHA-256. Raises: Integrity `reel.damaged` when some are lost."""
+        """The original bytes of one segment, proved by its SHA-256.
+
+        Raises: Integrity `reel.damaged` when some are lost.
+        """
         del plan, earlier
-        reel = reel_of(source, self._secret)
+        reel = self._reel(source)
         reader = ReelReader(reel)
         digest = hashlib.sha256()
         stated = None
@@ -84,6 +92,16 @@ class RestoreConversion:
                 actual=digest.hexdigest(),
             )
         return {"sha256": digest.hexdigest()}
+
+    def _reel(self, source: RangedReader) -> Reel:
+        """The reel in that source; the last few stay open, so that its index is read once and not for each segment."""
+        with self._lock:
+            if source not in self._reels:
+                self._reels[source] = reel_of(source, self._secret)
+            self._reels.move_to_end(source)
+            while len(self._reels) > REELS_KEPT:
+                self._reels.popitem(last=False)
+            return self._reels[source]
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
         """The segments in a row. Raises: Integrity `reel.bad_digest` when the whole is not what the leader states."""

@@ -1,0 +1,1 @@
+"""The main job on a real file, to be watched: `make demo`."""

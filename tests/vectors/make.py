@@ -1,0 +1,275 @@
+"""Makes the golden vectors: small reels with fixed randomness, each with a JSON that says what it shows.
+
+Vectors are made once per format version. A run makes those that are missing and touches none that is there; only
+`--new-format-version` replaces them all, which is right when FORMAT.md has a new version and at no other time.
+
+    PYTHONPATH=codec python tests/vectors/make.py [--new-format-version]
+
+The JSON of a vector freezes the reel's SHA-256, the source's and the leader; `checksums.json` freezes every file here.
+Sources are not kept: `source_of` makes them again.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bytereel_codec.encode import EncodeOptions, encode_file
+from bytereel_codec.envelope import Secret
+from bytereel_codec.geometry import geometry_named
+from bytereel_codec.ranged import FileReader
+from bytereel_codec.reel import frames_of_reel
+from bytereel_codec.seek import inspect, open_reel
+
+FOLDER = Path(__file__).parent
+CHECKSUMS = FOLDER / "checksums.json"
+CREATED = "2026-01-01T00:00:00+00:00"
+FOLDER_TIME = 1_767_225_600
+FORMAT_VERSION = 1
+SPAN_144P = 54_980
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a vector is made. `source` is `(kind, size)` for `source_of`; `cut` names data segments that are cut out."""
+
+    name: str
+    shows: str
+    source: tuple[str, int]
+    compress: bool = False
+    parity_percent: float = 0.0
+    geometry: str | None = None
+    passphrase: str | None = None
+    key: str | None = None
+    cut: tuple[int, ...] = ()
+    random: str | None = None
+
+    @property
+    def secret(self) -> Secret | None:
+        if self.passphrase is None and self.key is None:
+            return None
+        return Secret(
+            None if self.passphrase is None else self.passphrase.encode(),
+            None if self.key is None else bytes.fromhex(self.key),
+        )
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether encoding the same source anew gives the same bytes: zstd and tar owners differ between machines."""
+        return not self.compress and self.source[0] != "folder"
+
+
+RECIPES = (
+    Recipe("empty", "an empty file: two leaders and no data frame", ("noise", 0)),
+    Recipe("one-byte", "one byte: one frame, which ends its segment and the reel", ("noise", 1)),
+    Recipe("noise-1k", "1 KiB that cannot be compressed", ("noise", 1024)),
+    Recipe("text", "text in two frames of one segment, each a zstd frame of its own", ("text", 60_000), compress=True),
+    Recipe("zeros", "zeros, stored as they are: whitened, they cost no prevention bytes", ("zeros", 10_000)),
+    Recipe(
+        "parity",
+        "two segments at 144p and one parity segment",
+        ("noise", SPAN_144P + 5000),
+        parity_percent=40,
+        geometry="144p",
+    ),
+    Recipe(
+        "parity-cut",
+        "the same reel without the chunks of segment 0, which comes back from parity",
+        ("noise", SPAN_144P + 5000),
+        parity_percent=40,
+        geometry="144p",
+        cut=(0,),
+        random="parity",
+    ),
+    Recipe(
+        "parity-frames",
+        "15 segments of two compressed frames at 144p, the last one shorter, and three parity segments",
+        ("text", 29 * SPAN_144P - 17),
+        compress=True,
+        parity_percent=20,
+        geometry="144p",
+    ),
+    Recipe(
+        "parity-frames-cut",
+        "the same reel without segments 3, 4 and 14, the last",
+        ("text", 29 * SPAN_144P - 17),
+        compress=True,
+        parity_percent=20,
+        geometry="144p",
+        cut=(3, 4, 14),
+        random="parity-frames",
+    ),
+    Recipe("passphrase", "sealed with a passphrase (scrypt)", ("noise", 1000), passphrase="correct horse Größe"),
+    Recipe("key", "sealed with a key (HKDF)", ("noise", 1000), key=bytes(range(32)).hex()),
+    Recipe("sealed-text", "compressed, then sealed, with parity", ("text", 3000), True, 50, key=bytes(32).hex()),
+    Recipe("folder", "a folder: the source is a pax tar stream", ("folder", 0)),
+    Recipe("stream", "a stream of unknown size at 1080p: no sidx, no counts in headers", ("text", 9_000_000), True),
+)
+
+
+def source_of(kind: str, size: int) -> bytes:
+    """The source of a vector that is no folder; the same bytes everywhere."""
+    if kind == "noise":
+        return hashlib.shake_128(b"bytereel vector").digest(size)
+    if kind == "zeros":
+        return bytes(size)
+    assert kind == "text"
+    line = b"The quick brown fox jumps over the lazy dog, and the reel turns.\n"
+    return (line * (size // len(line) + 1))[:size]
+
+
+FOLDER_FILES = {"empty": b"", "sub/note.txt": b"a note\n", "sub/deep/zeros": bytes(300), "ünïcode": b"name\n"}
+
+
+def write_folder(root: Path) -> None:
+    """Lays the folder of the folder's vector out, with fixed times and permissions."""
+    for name, content in FOLDER_FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    for path in sorted([root, *root.rglob("*")], reverse=True):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (FOLDER_TIME, FOLDER_TIME))
+
+
+def randomness(name: str) -> Callable[[int], bytes]:
+    """The randomness of a vector: the n-th call gives SHAKE-128(name, n)."""
+    calls = iter(range(1 << 32))
+    return lambda size: hashlib.shake_128(f"bytereel vector {name} {next(calls)}".encode()).digest(size)
+
+
+def encode(recipe: Recipe, folder: Path) -> bytes:
+    """The reel of a recipe, made below `folder`, which is empty."""
+    kind, size = recipe.source
+    source, target = folder / "source", folder / "reel.mp4"
+    options = EncodeOptions(
+        parity_percent=recipe.parity_percent,
+        secret=recipe.secret,
+        compress=recipe.compress,
+        geometry=None if recipe.geometry is None else geometry_named(recipe.geometry),
+        name=recipe.random or recipe.name,
+        random=randomness(recipe.random or recipe.name),
+        created=CREATED,
+    )
+    if kind == "folder":
+        source.mkdir()
+        write_folder(source)
+        encode_file(source, target, options)
+    elif recipe.name == "stream":
+        with standard_input(source_of(kind, size)):
+            encode_file("-", target, options)
+    else:
+        source.write_bytes(source_of(kind, size))
+        encode_file(source, target, options)
+    return without_segments(target, recipe.cut) if recipe.cut else target.read_bytes()
+
+
+@contextmanager
+def standard_input(content: bytes) -> Iterator[None]:
+    """`content` on standard input."""
+    kept = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = kept
+
+
+def boxes(video: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of an MP4 file: kind, start and end of each."""
+    at = 0
+    while at < len(video):
+        size = int.from_bytes(video[at : at + 4], "big")
+        yield video[at + 4 : at + 8], at, at + size
+        at += size
+
+
+def without_segments(reel: Path, segments: tuple[int, ...]) -> bytes:
+    """The reel without the chunks (`moof` and `mdat`) of those data segments."""
+    with FileReader(reel) as reader:
+        frames = frames_of_reel(reader)
+    gone = [place for (kind, segment, _), places in frames.places.items() for place in places
+            if kind == 1 and segment in segments]  # fmt: skip
+    video, kept, start = reel.read_bytes(), [], 0
+    for kind, at, end in boxes(video):
+        if kind == b"moof":
+            start = at
+        elif kind == b"mdat":
+            kept += [] if any(at < place < end for place in gone) else [video[start:end]]
+        else:
+            kept.append(video[at:end])
+    return b"".join(kept)
+
+
+def describe(recipe: Recipe, reel: bytes, path: Path) -> dict[str, Any]:
+    """What stands in the JSON beside the reel, which also lies at `path`."""
+    with open_reel(path, recipe.secret) as opened:
+        source = opened.read()
+    found = inspect(path, recipe.secret)
+    assert found.leader is not None
+    return {
+        "shows": recipe.shows,
+        "format_version": FORMAT_VERSION,
+        "reel": {"bytes": len(reel), "sha256": hashlib.sha256(reel).hexdigest()},
+        "reel_id": found.reel_id,
+        "geometry": found.geometry,
+        "frames_per_segment": found.frames_per_segment,
+        "source": {"bytes": len(source), "sha256": hashlib.sha256(source).hexdigest()},
+        "leader": {name: value for name, value in asdict(found.leader).items() if value is not None},
+        "secret": {"passphrase": recipe.passphrase}
+        if recipe.passphrase
+        else {"key": recipe.key}
+        if recipe.key
+        else None,
+        "recovered_frames": found.frames_missing,
+        "reproducible": recipe.reproducible,
+    }
+
+
+def make(recipe: Recipe) -> None:
+    """Writes a vector and its JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        reel = encode(recipe, Path(folder))
+        path = Path(folder) / "vector.mp4"
+        path.write_bytes(reel)
+        description = describe(recipe, reel, path)
+    (FOLDER / f"{recipe.name}.json").write_text(json.dumps(description, indent=2) + "\n", "ascii")
+    (FOLDER / f"{recipe.name}.mp4").write_bytes(reel)
+
+
+def checksums() -> dict[str, str]:
+    """SHA-256 of every reel and JSON here, by file name."""
+    files = [path for path in FOLDER.iterdir() if path.suffix in (".mp4", ".json") and path != CHECKSUMS]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="make the golden vectors that are missing")
+    parser.add_argument("--new-format-version", action="store_true", help="replace all: FORMAT.md has a new version")
+    renew = parser.parse_args().new_format_version
+    frozen = json.loads(CHECKSUMS.read_text("ascii")) if CHECKSUMS.exists() and not renew else {}
+    if frozen.items() - checksums().items():
+        print("a frozen vector is missing or changed: bring it back from the repository's history", file=sys.stderr)
+        return 1
+    missing = [r for r in RECIPES if renew or f"{r.name}.mp4" not in frozen]
+    present = [r.name for r in missing if not renew and (FOLDER / f"{r.name}.mp4").exists()]
+    if present:
+        print(f"there already, but not frozen: {', '.join(present)}", file=sys.stderr)
+        return 1
+    for recipe in missing:
+        make(recipe)
+    CHECKSUMS.write_text(json.dumps(checksums(), indent=2) + "\n", "ascii")
+    print(f"{len(missing)} made, {len(RECIPES) - len(missing)} kept")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
