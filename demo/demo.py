@@ -6,6 +6,7 @@ Ends with 0 only when every byte came back and the video plays.
 
 import hashlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
     if not source.is_file():
         print(f"demo: {str(source)!r} is not a file", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started_at = time.monotonic()
     shutil.rmtree(PLACE, ignore_errors=True)
     print(f"\nThe file   {source.name}, {source.stat().st_size:,} bytes")

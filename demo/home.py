@@ -23,7 +23,7 @@ DRAIN_SECONDS_MAX = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job that is done: sizes in bytes, seconds from upload to done and of the whole command, where its output lies."""
+    """A job that is done. `job_seconds` go from upload to done, `command_seconds` are those of the whole command."""
 
     source_bytes: int
     output_bytes: int
@@ -66,7 +66,8 @@ class DemoHome:
 
     def put(self, file: Path, conversion: str) -> Finished:
         """Upload a file and wait for its job, printing how the job moves. Raises: RuntimeError when it fails."""
-        command = [COMMAND, "put", file, "--to", conversion, "--home", self.folder, "--wait", "--json"]
+        command = [str(COMMAND), "put", str(file), "--to", conversion]
+        command += ["--home", str(self.folder), "--wait", "--json"]
         known = {job.id for job in self._home.ports.jobs.list()}
         started_at = time.monotonic()
         with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as putting:

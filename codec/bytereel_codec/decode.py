@@ -7,8 +7,9 @@ what could be read, with zeros in the ranges that could not.
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +25,7 @@ from bytereel_codec.sink import StreamTarget, TargetFile
 Progress = Callable[[int, int | None], None]
 WORKERS_MAX = 256
 _ZEROS_BYTES = 1 << 20
+_REASONS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,10 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True)
 class DecodeReport:
-    """What came back. `lost` are half-open ranges of the source, empty when all of it is right."""
+    """What came back. `lost` are half-open ranges of the source, empty when all of it is right.
+
+    An empty range at the end stands for an end that is missing and of which nothing says how long it was.
+    """
 
     name: str
     target: str
@@ -98,8 +103,10 @@ class _Decoding:
         self._options = options
         self._leader = self._read_leader()
         self._size = self._source_bytes()
-        self._start = min(options.start, self._size)
-        self._end = self._size if options.end is None else min(options.end, self._size)
+        self._start = max(0, min(options.start, self._size))
+        self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
+        self._reach = None if reel.is_complete() else reel.within_reach()
+        self._reached_end = False
         self._lost: list[tuple[int, int]] = []
         self._reasons: list[str] = []
         self._digests: dict[int, bytes] = {}
@@ -132,9 +139,12 @@ class _Decoding:
             extractor = FolderExtractor(Path(beside) / "folder")
             try:
                 self._read_into(extractor, workers=1)
-            finally:
-                extractor.finish()
-            self._settle()
+                self._settle()
+            except BaseException:
+                with suppress(BytereelError):  # what is lost says more than how the folder then ends
+                    extractor.finish()
+                raise
+            extractor.finish()
             (Path(beside) / "folder").rename(target)
 
     def _is_whole_range(self) -> bool:
@@ -164,17 +174,16 @@ class _Decoding:
             return offset + self._reel.span_bytes
 
     def _read_into(self, target: _Target, *, workers: int) -> None:
-        span = self._reel.span_bytes * self._reel.frames_per_segment
-        numbers = iter(range(self._start // span, -(-self._end // span) if self._end > self._start else 0))
+        tasks = iter(self._tasks())
         failed: list[BaseException] = []
 
         def work() -> None:
             reader = ReelReader(self._reel)
-            for number in numbers:
+            for segments in tasks:
                 if failed:
                     return
                 try:
-                    self._read_segment(reader, number, target)
+                    self._read_segments(reader, segments, target)
                 except BaseException as error:
                     failed.append(error)
                     raise
@@ -192,9 +201,34 @@ class _Decoding:
         if failed:
             raise failed[0]
 
+    def _tasks(self) -> Sequence[range]:
+        """The segments to read, one a task, and between them the runs of those that are out of reach."""
+        if self._start == self._end:
+            return []
+        span = self._reel.span_bytes * self._reel.frames_per_segment
+        wanted = range(self._start // span, -(-self._end // span))
+        if self._reach is None:
+            return [range(number, number + 1) for number in wanted]
+        tasks = []
+        done = wanted.start
+        for number in sorted(number for number in self._reach if number in wanted):
+            tasks += [range(done, number)] if done < number else []
+            tasks.append(range(number, number + 1))
+            done = number + 1
+        return [*tasks, range(done, wanted.stop)] if done < wanted.stop else tasks
+
+    def _read_segments(self, reader: ReelReader, segments: range, target: _Target) -> None:
+        if self._reach is None or segments.start in self._reach:
+            self._read_segment(reader, segments.start, target)
+            return
+        error = Integrity("reel.damaged", f"segments {segments.start} to {segments.stop - 1} are lost")
+        self._lose(error, self._reel.offset_of(segments.start, 0), self._reel.offset_of(segments.stop, 0), target)
+
     def _read_segment(self, reader: ReelReader, number: int, target: _Target) -> None:
         def write(offset: int, content: memoryview) -> None:
             first, last = max(offset, self._start), min(offset + len(content), self._end)
+            if offset + len(content) == self._size:
+                self._reached_end = True
             if first < last:
                 target.write_at(first - self._start, content[first - offset : last - offset])
                 self._done += last - first
@@ -203,7 +237,8 @@ class _Decoding:
         def lost(error: BytereelError, start: int, end: int) -> None:
             self._lose(error, start, end, target)
 
-        digest = reader.segment(number, write, lost, self._start, self._end)
+        reach = None if self._reach is None else self._reach[number]
+        digest = reader.segment(number, write, lost, self._start, self._end, reach)
         if digest is not None:
             self._digests[number] = digest
 
@@ -211,8 +246,12 @@ class _Decoding:
         start, end = max(start, self._start), min(end, self._end)
         if start >= end:
             return
-        self._lost.append((start, end))
-        self._reasons.append(error.message)
+        if self._lost and self._lost[-1][1] == start:
+            self._lost[-1] = (self._lost[-1][0], end)
+        else:
+            self._lost.append((start, end))
+        if len(self._reasons) < _REASONS_MAX:
+            self._reasons.append(error.message)
         if isinstance(target, TargetFile | _Nowhere) or error.error_id == "reel.bad_digest":
             return
         if not self._options.salvage:
@@ -230,21 +269,26 @@ class _Decoding:
         if self._lost or not self._is_whole_range():
             return
         stated = self._leader.digest if self._leader else None
-        found = tree_digest(self._digests[number] for number in range(self._reel.segments))
-        if self._leader is not None and self._leader.size_bytes not in (None, self._size):
-            self._lost.append((self._size, self._leader.size_bytes or 0))
+        stated_size = self._leader.size_bytes if self._leader else None
+        found = tree_digest(digest for _, digest in sorted(self._digests.items()))
+        if (stated_size or 0) > self._size or (stated is None and self._reel.frames.segments is None):
+            self._lost.append((self._size, max(self._size, stated_size or 0)))
             self._reasons.append("the end of the reel is missing")
-        elif stated is not None and stated != found:
+        elif self._size > 0 and not self._reached_end:
             self._lost.append((0, self._size))
-            self._reasons.append("the whole is not what was written: the digests differ")
+            self._reasons.append("the last frame does not end where the original must")
+        elif stated not in (None, found) or stated_size not in (None, self._size):
+            self._lost.append((0, self._size))
+            self._reasons.append("the whole is not what was written: size or digest differs from the leader's")
 
     def _damage(self) -> Integrity:
         ranges = _joined(self._lost)
         count = sum(end - start for start, end in ranges)
-        shown = ", ".join(f"{start}-{end}" for start, end in ranges[:8]) + (" ..." if len(ranges) > 8 else "")
+        listed = ", ".join(f"{start}-{end}" for start, end in ranges[:8]) + (" ..." if len(ranges) > 8 else "")
+        message = f"{count} of {self._size} bytes of the original are lost: bytes {listed}"
         return Integrity(
             "reel.damaged",
-            f"{count} of {self._size} bytes of the original are lost: bytes {shown}",
+            message if count else f"{self._reasons[0]}: it is cut off behind byte {self._size} of the original",
             hint="--salvage writes what is left, with zeros for the rest",
             lost=ranges[:1000],
             reasons=self._reasons[:8],

@@ -14,7 +14,6 @@ from numba import njit
 
 Row = npt.NDArray[np.uint8]
 
-ROWS_MAX = 255
 _POLYNOMIAL = 0x11D
 
 
@@ -63,6 +62,7 @@ def _accumulate(target, source, factor):  # type: ignore[no-untyped-def]
 
 def accumulate(target: Row, source: Row, factor: int) -> None:
     """target[:source.size] ^= factor * source. Shapes: uint8[n], `target` at least as long."""
+    assert len(source) <= len(target), "the kernel checks no bounds"
     _accumulate(target, source, np.uint8(factor))
 
 

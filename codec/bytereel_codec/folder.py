@@ -9,6 +9,7 @@ import stat
 import tarfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,18 @@ from bytereel_codec.sink import write_error
 MEMBERS_MAX = 10_000_000
 SYMLINKS_MAX = 1_000_000
 _COPY_BYTES = 1 << 20
+_HEADER_BYTES_MAX = 1 << 20
+_TIME_MAX = 1 << 40
+_KINDS = (
+    tarfile.REGTYPE,
+    tarfile.AREGTYPE,
+    tarfile.LNKTYPE,
+    tarfile.SYMTYPE,
+    tarfile.DIRTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.FIFOTYPE,
+)
 
 
 @dataclass(slots=True)
@@ -90,6 +103,16 @@ def _add_member(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
         tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose extended header cannot grow without bound, and that is not a sparse file."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in _KINDS and (self.type != tarfile.XHDTYPE or self.size > _HEADER_BYTES_MAX):
+            raise Integrity("folder.unsafe", "the folder in the reel has a member of a kind that no reel holds")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
+
+
 class FolderExtractor:
     """Takes a tar stream through `write_at` and lays its members out below `root`, which must not exist.
 
@@ -99,10 +122,9 @@ class FolderExtractor:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._offset = 0
-        self._error: BytereelError | None = None
         reading, self._writing = os.pipe()
-        self._thread = threading.Thread(target=self._extract, args=(reading,), daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1)
+        self._extraction = self._pool.submit(self._extract, reading)
 
     def write_at(self, offset: int, content: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the stream."""
@@ -114,54 +136,65 @@ class FolderExtractor:
                 view = view[os.write(self._writing, view) :]
         except BrokenPipeError:
             self.finish()
+            raise
 
     def finish(self) -> None:
         """End the stream and wait for the last member."""
         if self._writing >= 0:
             os.close(self._writing)
             self._writing = -1
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+        self._pool.shutdown()
+        self._extraction.result()
 
     def _extract(self, descriptor: int) -> None:
         try:
             with os.fdopen(descriptor, "rb", buffering=_COPY_BYTES) as pipe:
                 self._root.mkdir()
-                with tarfile.open(fileobj=pipe, mode="r|") as tar:
+                with tarfile.open(fileobj=pipe, mode="r|", tarinfo=_Member) as tar:
                     _lay_out(tar, self._root)
                 while pipe.read(_COPY_BYTES):
                     continue
-        except tarfile.TarError as error:
-            self._error = Integrity("folder.damaged", f"the folder in the reel cannot be read: {error}")
+        except (tarfile.TarError, ValueError, ArithmeticError, RecursionError) as error:
+            raise Integrity("folder.damaged", f"the folder in the reel cannot be read: {error}") from error
         except OSError as error:
-            self._error = write_error(error, self._root)
-        except BytereelError as error:
-            self._error = error
+            raise write_error(error, self._root) from error
 
 
 def _lay_out(tar: tarfile.TarFile, root: Path) -> None:
     symlinks: list[tarfile.TarInfo] = []
     folders: list[tuple[Path, tarfile.TarInfo]] = []
     for count, member in enumerate(tar):
+        tar.members.clear()  # type: ignore[attr-defined]  # the list would grow with the stream
+        if member.issparse():
+            raise Integrity("folder.unsafe", f"the folder in the reel holds a sparse file: {member.name!r}")
         if count >= MEMBERS_MAX or len(symlinks) >= SYMLINKS_MAX:
             raise Integrity("folder.unsafe", "the folder in the reel has too many members", expected=MEMBERS_MAX)
         path = root / _inside(member.name)
         if member.issym():
             symlinks.append(member)
         elif member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
+            _make_folder(path)
             folders.append((path, member))
         elif member.isreg() or member.islnk():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
             _write_file(tar, member, path, root)
     for member in symlinks:
-        path = root / _inside(member.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         _check_link(member)
-        path.symlink_to(member.linkname)
+        _make_folder((root / member.name).parent)
+    for member in symlinks:  # all folders are there by now: no link can take the place of one and lead out
+        (root / member.name).symlink_to(member.linkname)
     for path, member in reversed(folders):
         _set_attributes(path, member, extra=0o700)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, however deep it lies."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir()
 
 
 def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root: Path) -> None:
@@ -179,7 +212,8 @@ def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, root:
 
 def _set_attributes(path: Path, member: tarfile.TarInfo, *, extra: int) -> None:
     path.chmod(member.mode & 0o755 | extra)
-    os.utime(path, (member.mtime, member.mtime))
+    if 0 <= member.mtime <= _TIME_MAX:
+        os.utime(path, (member.mtime, member.mtime))
 
 
 def _inside(name: str) -> str:

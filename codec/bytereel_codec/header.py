@@ -147,7 +147,7 @@ def parse_header(packed: bytes) -> FrameHeader | None:
         _,
         payload_crc,
     ) = _LAYOUT.unpack_from(packed)
-    if kind > Kind.PARITY or flags > 31 or any(packed[_LAYOUT.size : -4]):
+    if kind > Kind.PARITY or profile > 0 or flags > 31 or any(packed[61:64]) or any(packed[_LAYOUT.size : -4]):
         return None
     header = FrameHeader(
         Kind(kind),

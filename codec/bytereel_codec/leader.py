@@ -47,11 +47,13 @@ class Leader:
     @classmethod
     def from_bytes(cls, content: bytes | bytearray | memoryview) -> "Leader":
         """Parse strictly; unknown names are passed over. Raises: Integrity `reel.bad_leader`."""
+        if len(content) > LEADER_BYTES_MAX:
+            raise _bad_leader("it is too long")
         try:
             values = json.loads(bytes(content))
         except (ValueError, RecursionError) as error:
             raise _bad_leader("it is no JSON") from error
-        if not isinstance(values, dict) or len(content) > LEADER_BYTES_MAX:
+        if not isinstance(values, dict):
             raise _bad_leader("it is no object")
         return _checked(values)
 
@@ -70,9 +72,10 @@ def _checked(values: Mapping[str, Any]) -> Leader:
     if "name" not in kept or kept.get("kind", "file") not in KINDS:
         raise _bad_leader("it has no name, or a kind that is not known")
     try:
-        kept["name"].encode("utf-8", "surrogateescape")
+        for value in kept.values():
+            str(value).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise _bad_leader("its name is no text") from error
+        raise _bad_leader("a value in it is no text") from error
     return Leader(**kept)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.errors import Permanent
+from bytereel_codec.geometry import GEOMETRIES
 from bytereel_codec.h264 import slice_start
 from bytereel_codec.header import parse_masked
 from bytereel_codec.macroblocks import (
@@ -29,6 +30,7 @@ from bytereel_codec.macroblocks import (
 _log = logging.getLogger(__name__)
 Picture = npt.NDArray[np.uint8]
 _LOOK_PICTURES = 64
+_PIXELS_MAX = max(g.width * g.height for g in GEOMETRIES.values())
 
 
 def has_encoder(name: str) -> bool:
@@ -46,7 +48,11 @@ def unwrapped(path: Path, target: Path) -> None:
     Raises: Permanent `reel.none` when libav finds no video in it.
     """
     try:
-        with path.open("rb") as file, target.open("wb") as out, av.open(file, mode="r") as container:
+        with (
+            path.open("rb") as file,
+            target.open("wb") as out,
+            av.open(file, mode="r", metadata_errors="ignore") as container,
+        ):
             stream = container.streams.video[0]
             for packet in container.demux(stream):
                 out.write(bytes(packet))
@@ -85,11 +91,15 @@ def decoded_pictures(path: Path) -> Iterator[Picture]:
 
     Shapes: uint8[macroblocks * 384]. Planes are copied as they are, honouring their line size.
     """
-    with path.open("rb") as file, av.open(file, mode="r") as container:
+    with path.open("rb") as file, av.open(file, mode="r", metadata_errors="ignore") as container:
         stream = container.streams.video[0]
+        if not 0 < stream.width * stream.height <= _PIXELS_MAX:
+            return
         stream.codec_context.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
         for frame in container.decode(stream):
-            if frame.format.name in ("yuv420p", "yuvj420p"):
+            whole = frame.width % 16 == 0 and frame.height % 16 == 0
+            if whole and frame.format.name in ("yuv420p", "yuvj420p"):
                 yield _image_order([_samples(plane) for plane in frame.planes])
 
 

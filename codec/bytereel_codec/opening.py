@@ -51,6 +51,7 @@ def _opened(reader: RangedReader, secret: Secret | None, reel_id: bytes | None) 
     reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
     if not reel.is_complete():
         reel.look_thoroughly()
+    reel.learn_end()
     return reel
 
 

@@ -14,10 +14,10 @@ import crc32c
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.erasure import ROWS_MAX, accumulate, coefficient, recover
+from bytereel_codec.erasure import accumulate, coefficient, recover
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.geometry import Layout
-from bytereel_codec.header import FrameHeader, Kind, parse_header
+from bytereel_codec.header import ROWS_MAX, FrameHeader, Kind, parse_header
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.picture import Frame, PictureWriter
 from bytereel_codec.segment import ReelParameters

@@ -100,7 +100,7 @@ class PictureReader:
 
         Raises: Permanent `reel.newer_format`.
         """
-        if position < 0 or read_header(coded, position, len(coded), self._raw) < 0:
+        if not 0 <= position <= len(coded) or read_header(coded, position, len(coded), self._raw) < 0:
             return None
         return parse_masked(self._raw[:HEADER_BYTES].tobytes())
 

@@ -288,8 +288,9 @@ class ReelReader:
 
         Returns the segment's SHA-256, checked, when all its frames were read, else None.
 
-        Frames outside `reach` are taken as lost unseen. Each frame that is lost goes to `lost(error, start, end)`, which may raise; so does the whole segment, as
-        `reel.bad_digest`, when all frames are there and are not what was written.
+        Frames outside `reach` are taken as lost unseen. Each frame that is lost goes to `lost(error, start, end)`,
+        which may raise; so does the whole segment, as `reel.bad_digest`, when all frames are there and are not what
+        was written.
         """
         digest = hashlib.sha256()
         stated: bytes | None = None

@@ -82,7 +82,10 @@ def _read_index(reader: RangedReader) -> tuple[FrameHeader | None, _Index | None
     size = _HEAD_BYTES
     while True:
         head = bytes(read_range(reader, 0, size))
-        parsed = parse_segment_index(head)
+        try:
+            parsed = parse_segment_index(head)
+        except Integrity:
+            return None, None  # a damaged index is no loss: every frame has marks of its own
         if parsed is not None or len(head) < size or size >= _HEAD_BYTES_MAX or b"sidx" not in head[:_HEAD_BYTES]:
             break
         size *= 4

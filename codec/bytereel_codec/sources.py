@@ -85,11 +85,12 @@ class StreamFeed:
             if len(buffer) < wanted:
                 buffer.extend(bytes(wanted - len(buffer)))
             view = memoryview(buffer)
-            view[: len(self._ahead)] = self._ahead
-            count = len(self._ahead) + read_fully(self._stream, view[len(self._ahead) : wanted])
+            known = min(len(self._ahead), wanted)  # what was read to learn the size may be many segments
+            view[:known] = self._ahead[:known]
+            count = known + read_fully(self._stream, view[known:wanted])
             self._ended = count < wanted
             length = min(count, self._segment_bytes)
-            self._ahead = bytes(view[length:count])
+            self._ahead = bytes(view[length:count]) + self._ahead[known:]
             index, self._index = self._index, self._index + 1
             self._size += length
             return SourceSegment(index, BytesReader(view[:length]), 0, length, self._ended) if length else None

@@ -168,10 +168,18 @@ def within_bounds(header: Header) -> bool:
         and header.segments <= SEGMENTS_MAX
         and header.segment < SEGMENTS_MAX
         and not (header.kind == DATA and header.segments and header.segment >= header.segments)
-        and header.columns <= 255
-        and (header.kind != PARITY or header.segment < header.groups * header.columns)
+        and not (header.kind == LEADER and header.segment)
+        and parity_within_bounds(header)
         and header.scrypt_log2 <= 18
     )
+
+
+def parity_within_bounds(header: Header) -> bool:
+    groups, columns = header.groups, header.columns
+    if not groups or not columns:
+        return groups == columns and header.kind != PARITY
+    rows = -(-header.segments // groups)
+    return 1 <= rows <= 255 - columns and (header.kind != PARITY or header.segment < groups * columns)
 
 
 def image_to_frame(image: bytes) -> Frame | None:
@@ -364,9 +372,7 @@ class Assembly:
             return 0
         if len(shapes) > 1:
             raise BadReelError(f"parity frames state several numbers of groups and columns: {sorted(shapes)}")
-        count, columns = shapes.pop()
-        if -(-segments // count) + columns > 255:
-            raise BadReelError(f"{segments} segments in {count} groups are too many for {columns} columns")
+        count, _ = shapes.pop()
         cells = {(segment % count, j) for (segment, j) in self.parity}
         return sum(self.recover_cell(group, j, count, segments) for group, j in sorted(cells))
 

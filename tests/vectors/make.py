@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ from bytereel_codec.envelope import Secret
 from bytereel_codec.geometry import geometry_named
 from bytereel_codec.ranged import FileReader
 from bytereel_codec.reel import frames_of_reel
-from bytereel_codec.seek import inspect, open_reel
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent / "codec"))
+
+from independent_decoder import decode, frames_in  # noqa: E402
+
 CHECKSUMS = FOLDER / "checksums.json"
 CREATED = "2026-01-01T00:00:00+00:00"
 FOLDER_TIME = 1_767_225_600
@@ -60,6 +63,12 @@ class Recipe:
             None if self.passphrase is None else self.passphrase.encode(),
             None if self.key is None else bytes.fromhex(self.key),
         )
+
+    @property
+    def stated_secret(self) -> dict[str, str] | None:
+        """The secret as the JSON states it."""
+        stated = {"passphrase": self.passphrase, "key": self.key}
+        return {name: value for name, value in stated.items() if value is not None} or None
 
     @property
     def reproducible(self) -> bool:
@@ -99,12 +108,22 @@ RECIPES = (
     ),
     Recipe(
         "parity-frames-cut",
-        "the same reel without segments 3, 4 and 14, the last",
+        "the same reel without segments 3, 4 and 13",
         ("text", 29 * SPAN_144P - 17),
         compress=True,
         parity_percent=20,
         geometry="144p",
-        cut=(3, 4, 14),
+        cut=(3, 4, 13),
+        random="parity-frames",
+    ),
+    Recipe(
+        "parity-last-cut",
+        "the same reel without its last segment, which is shorter than the others",
+        ("text", 29 * SPAN_144P - 17),
+        compress=True,
+        parity_percent=20,
+        geometry="144p",
+        cut=(14,),
         random="parity-frames",
     ),
     Recipe("passphrase", "sealed with a passphrase (scrypt)", ("noise", 1000), passphrase="correct horse Größe"),
@@ -209,40 +228,38 @@ def without_segments(reel: Path, segments: tuple[int, ...]) -> bytes:
     return b"".join(kept)
 
 
-def describe(recipe: Recipe, reel: bytes, path: Path) -> dict[str, Any]:
-    """What stands in the JSON beside the reel, which also lies at `path`."""
-    with open_reel(path, recipe.secret) as opened:
-        source = opened.read()
-    found = inspect(path, recipe.secret)
-    assert found.leader is not None
+def describe(recipe: Recipe, reel: bytes) -> dict[str, Any]:
+    """What stands in the JSON beside the reel, as the independent decoder reads it."""
+    (found,) = decode(
+        reel,
+        passphrase=recipe.passphrase.encode() if recipe.passphrase else None,
+        key=bytes.fromhex(recipe.key) if recipe.key else None,
+    ).values()
+    header = next(frames_in(reel)).header
+    assert found.source is not None
+    assert found.tree_checked
+    assert recipe.source[0] == "folder" or found.source == source_of(*recipe.source)
     return {
         "shows": recipe.shows,
         "format_version": FORMAT_VERSION,
         "reel": {"bytes": len(reel), "sha256": hashlib.sha256(reel).hexdigest()},
-        "reel_id": found.reel_id,
-        "geometry": found.geometry,
-        "frames_per_segment": found.frames_per_segment,
-        "source": {"bytes": len(source), "sha256": hashlib.sha256(source).hexdigest()},
-        "leader": {name: value for name, value in asdict(found.leader).items() if value is not None},
-        "secret": {"passphrase": recipe.passphrase}
-        if recipe.passphrase
-        else {"key": recipe.key}
-        if recipe.key
-        else None,
-        "recovered_frames": found.frames_missing,
+        "reel_id": found.reel_id.hex(),
+        "span_bytes": header.span,
+        "frames_per_segment": header.frames_per_segment,
+        "source": {"bytes": len(found.source), "sha256": hashlib.sha256(found.source).hexdigest()},
+        "leader": found.leader,
+        "secret": recipe.stated_secret,
+        "recovered_frames": found.recovered,
         "reproducible": recipe.reproducible,
     }
 
 
-def make(recipe: Recipe) -> None:
-    """Writes a vector and its JSON."""
+def make(recipe: Recipe) -> dict[str, bytes]:
+    """A vector and its JSON: the content of each by file name."""
     with tempfile.TemporaryDirectory() as folder:
         reel = encode(recipe, Path(folder))
-        path = Path(folder) / "vector.mp4"
-        path.write_bytes(reel)
-        description = describe(recipe, reel, path)
-    (FOLDER / f"{recipe.name}.json").write_text(json.dumps(description, indent=2) + "\n", "ascii")
-    (FOLDER / f"{recipe.name}.mp4").write_bytes(reel)
+    text = json.dumps(describe(recipe, reel), indent=2) + "\n"
+    return {f"{recipe.name}.mp4": reel, f"{recipe.name}.json": text.encode("ascii")}
 
 
 def checksums() -> dict[str, str]:
@@ -259,13 +276,14 @@ def main() -> int:
     if frozen.items() - checksums().items():
         print("a frozen vector is missing or changed: bring it back from the repository's history", file=sys.stderr)
         return 1
-    missing = [r for r in RECIPES if renew or f"{r.name}.mp4" not in frozen]
-    present = [r.name for r in missing if not renew and (FOLDER / f"{r.name}.mp4").exists()]
+    missing = [recipe for recipe in RECIPES if f"{recipe.name}.mp4" not in frozen]
+    made = [item for recipe in missing for item in make(recipe).items()]
+    present = [name for name, _ in made if (FOLDER / name).exists() and not renew]
     if present:
         print(f"there already, but not frozen: {', '.join(present)}", file=sys.stderr)
         return 1
-    for recipe in missing:
-        make(recipe)
+    for name, content in made:
+        (FOLDER / name).write_bytes(content)
     CHECKSUMS.write_text(json.dumps(checksums(), indent=2) + "\n", "ascii")
     print(f"{len(missing)} made, {len(RECIPES) - len(missing)} kept")
     return 0

@@ -129,19 +129,18 @@ def _check_source(file: str) -> None:
     FileReader(file).close()
 
 
-def _chunks(file: str, progress: ProgressBar) -> Iterator[memoryview]:
-    """The source piece by piece, in one buffer. Raises: Integrity `source.changed`, which undoes the upload."""
+def _chunks(file: str, progress: ProgressBar) -> Iterator[bytes | memoryview]:
+    """The source piece by piece. Raises: Integrity `source.changed`, which undoes the upload."""
     from bytereel_codec.ranged import FileReader
-    from bytereel_codec.sources import read_fully
 
-    buffer = memoryview(bytearray(_COPY_BYTES))
     done = 0
     if file == STANDARD:
-        while count := read_fully(sys.stdin.buffer, buffer):
-            done += count
+        while part := sys.stdin.buffer.read(_COPY_BYTES):
+            done += len(part)
             progress(done, None)
-            yield buffer[:count]
+            yield part
         return
+    buffer = memoryview(bytearray(_COPY_BYTES))
     with FileReader(file) as reader:
         while done < reader.size_bytes and (count := reader.read_into(done, buffer[: reader.size_bytes - done])):
             done += count

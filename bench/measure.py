@@ -1,0 +1,94 @@
+"""The instruments: real processes with their time and memory, a RAM disk to work on, and content to work with."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+COMMAND = str(Path(sys.executable).with_name("bytereel"))
+MEBIBYTE = 1 << 20
+RAM_DISK = Path("/dev/shm")
+_KIB_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One run of a process: wall seconds, peak resident bytes, what it printed."""
+
+    seconds: float
+    peak_bytes: int
+    output: bytes
+
+
+def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Timed:
+    """Run a command to its end. Raises: CalledProcessError when it fails.
+
+    The peak is never below that of this very process, from which the command is started: keep it small.
+    """
+    with tempfile.TemporaryFile() as printed:
+        started_at = time.perf_counter()
+        process = subprocess.Popen(
+            [str(word) for word in command], stdout=printed, env={**os.environ, **(environment or {})}
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started_at
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        output = printed.read()
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, [str(word) for word in command], output)
+    return Timed(seconds, usage.ru_maxrss * _KIB_OF_MAXRSS, output)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the files of a run lie; `on_ram` where that is a RAM disk."""
+
+    path: Path
+    on_ram: bool
+
+    def fresh(self, name: str) -> Path:
+        """A path at which nothing lies any more: its memory is free before the next run takes some."""
+        path = self.path / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        return path
+
+
+@contextmanager
+def working_place(needed_bytes: int) -> Iterator[Place]:
+    """A folder on the RAM disk where that has the room, else on the disk of temporary files; removed at the end."""
+    on_ram = RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > needed_bytes * 1.1
+    with tempfile.TemporaryDirectory(prefix="bytereel-bench-", dir=RAM_DISK if on_ram else None) as folder:
+        yield Place(Path(folder), on_ram)
+
+
+def warm_up(place: Place, size: int) -> None:
+    """Touch as much memory as the run will need: a virtual machine is slow to give a page for the first time."""
+    if not place.on_ram:
+        return
+    chunk = bytes(8 * MEBIBYTE)
+    with place.fresh("warm").open("wb") as file:
+        for _ in range(size // len(chunk)):
+            file.write(chunk)
+    place.fresh("warm")
+
+
+def random_file(path: Path, size: int) -> Path:
+    """A file of random bytes."""
+    with path.open("wb") as file:
+        for offset in range(0, size, MEBIBYTE):
+            file.write(os.urandom(min(MEBIBYTE, size - offset)))
+    return path
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle one."""
+    return sorted(values)[len(values) // 2]
