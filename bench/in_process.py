@@ -1,6 +1,6 @@
 """Speed of the library's own calls, kernels compiled: a program of its own, so that its memory is its own.
 
-`python -m bench.in_process SOURCE FOLDER ROUNDS` prints the seconds of every run as JSON.
+`python -m bench.in_process SOURCE FOLDER ram|disk ROUNDS` prints the seconds of every run as JSON.
 """
 
 import json
@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.measure import Place, run_process
-from bench.speed import NAMES, digest_command
 from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
+
+from bench.measure import MEBIBYTE, Place, run_process
+from bench.speed import NAMES, digest_command
 
 
 def main(source: Path, place: Place, rounds: int) -> None:
@@ -29,6 +30,7 @@ def main(source: Path, place: Place, rounds: int) -> None:
         for name, target, work in works:
             if target is not None:
                 place.fresh(target.name)
+                place.warm(source.stat().st_size + 32 * MEBIBYTE)
             started_at = time.perf_counter()
             work()
             if number > 0:  # the first round loads the kernels
@@ -39,4 +41,4 @@ def main(source: Path, place: Place, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Place(Path(sys.argv[2]), on_ram=True), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Place(Path(sys.argv[2]), on_ram=sys.argv[3] == "ram"), int(sys.argv[4]))

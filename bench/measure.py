@@ -61,6 +61,19 @@ class Place:
         path.unlink(missing_ok=True)
         return path
 
+    def warm(self, size: int) -> None:
+        """Touch as much memory as the next run will take from the RAM disk, just before it.
+
+        A virtual machine is slow to give a page for the first time, and takes back what is free for a few seconds.
+        """
+        if not self.on_ram:
+            return
+        chunk = bytes(8 * MEBIBYTE)
+        with self.fresh("warm").open("wb") as file:
+            for _ in range(-(-size // len(chunk))):
+                file.write(chunk)
+        self.fresh("warm")
+
 
 @contextmanager
 def working_place(needed_bytes: int) -> Iterator[Place]:
@@ -68,17 +81,6 @@ def working_place(needed_bytes: int) -> Iterator[Place]:
     on_ram = RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > needed_bytes * 1.1
     with tempfile.TemporaryDirectory(prefix="bytereel-bench-", dir=RAM_DISK if on_ram else None) as folder:
         yield Place(Path(folder), on_ram)
-
-
-def warm_up(place: Place, size: int) -> None:
-    """Touch as much memory as the run will need: a virtual machine is slow to give a page for the first time."""
-    if not place.on_ram:
-        return
-    chunk = bytes(8 * MEBIBYTE)
-    with place.fresh("warm").open("wb") as file:
-        for _ in range(size // len(chunk)):
-            file.write(chunk)
-    place.fresh("warm")
 
 
 def random_file(path: Path, size: int) -> Path:

@@ -55,8 +55,10 @@ def measure_large(place: Place, size: int, rounds: int) -> Iterator[Row]:
     with road_on(place.fresh("home")) as home:
         put_and_wait(home, random_file(place.fresh("small"), 4 * MEBIBYTE))
         for _ in range(rounds):
+            place.warm(size + 32 * MEBIBYTE)
             plain.append(run_process(encode_command(source, place.fresh("reel.mp4"), WORKERS)).seconds)
             place.fresh("reel.mp4")
+            place.warm(3 * (size + 32 * MEBIBYTE))
             road.append(put_and_wait(home, source)[0])
             for bucket in ("inbox", "outbox"):
                 shutil.rmtree(home.path / bucket / "archive")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import peers, reels, road, speed
-from bench.measure import MEBIBYTE, Place, warm_up, working_place
+from bench.measure import MEBIBYTE, Place, working_place
 from bench.report import machine_facts, write
 from bench.rows import Row, as_text
 
@@ -73,7 +73,6 @@ def _measured(place: Place, scale: Scale, only: str) -> Iterator[Row]:
         "many": lambda: road.measure_many(place, scale.files),
         "peers": lambda: peers.measure(place, scale.peer_bytes),
     }
-    warm_up(place, _COPIES_HELD * scale.large_bytes)
     for name, measurement in measurements.items():
         if name.startswith(only):
             yield from measurement()

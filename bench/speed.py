@@ -43,7 +43,8 @@ def measure(place: Place, size: int, rounds: int) -> Iterator[Row]:
     yield from rate_rows(where, size, runs)
     yield from _memory_rows(peaks, where)
     yield from _memory_rows(_small_peaks(place), "16 MiB")
-    inside = [sys.executable, "-m", "bench.in_process", str(source), str(place.path), str(rounds)]
+    inside = [sys.executable, "-m", "bench.in_process", str(source), str(place.path)]
+    inside += ["ram" if place.on_ram else "disk", str(rounds)]
     found: Runs = json.loads(run_process(inside).output)
     yield from rate_rows(f"{size // MEBIBYTE} MiB, as a library", size, found)
     place.fresh("source")
@@ -54,15 +55,18 @@ def _processes(place: Place, source: Path, rounds: int) -> tuple[Runs, dict[str,
     names = [*NAMES, "openssl dgst -sha256"]
     runs: Runs = {name: [] for name in [*names, "cp"]}
     peaks = dict.fromkeys(names, 0)
+    size = source.stat().st_size + 32 * MEBIBYTE
     for _ in range(rounds):
         for name, command in zip(names, commands, strict=True):
             place.fresh("back")
             if name.startswith("encode"):
                 place.fresh("reel.mp4")
+            place.warm(size)
             timed = run_process(command)
             runs[name].append(timed.seconds)
             peaks[name] = max(peaks[name], timed.peak_bytes)
         place.fresh("back")
+        place.warm(size)
         runs["cp"].append(run_process(["cp", source, place.path / "back"]).seconds)
     for name in ("back", "reel.mp4"):
         place.fresh(name)

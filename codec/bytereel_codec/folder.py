@@ -20,6 +20,7 @@ from bytereel_codec.sink import write_error
 
 MEMBERS_MAX = 10_000_000
 SYMLINKS_MAX = 1_000_000
+DEPTH_MAX = 256
 _COPY_BYTES = 1 << 20
 _HEADER_BYTES_MAX = 1 << 20
 _TIME_MAX = 1 << 40
@@ -73,7 +74,9 @@ def _write_tar(folder: Path, descriptor: int, errors: list[BytereelError]) -> No
                 _add_member(tar, folder, path)
     except BrokenPipeError:
         return  # the reader gave up, and knows why
-    except (OSError, tarfile.TarError) as error:
+    except BytereelError as error:
+        errors.append(error)
+    except (OSError, ValueError, tarfile.TarError) as error:
         errors.append(
             Permanent(
                 "source.unreadable",
@@ -88,6 +91,7 @@ def _members(folder: Path) -> Iterator[Path]:
         raise error
 
     for parent, folders, files in os.walk(folder, onerror=failed):
+        _check_depth(os.path.relpath(parent, folder))
         folders.sort()
         linked = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in sorted([*files, *linked]):
@@ -95,6 +99,14 @@ def _members(folder: Path) -> Iterator[Path]:
         for name in folders:
             if name not in linked:
                 yield Path(parent) / name
+
+
+def _check_depth(name: str) -> None:
+    """Refuse what the standard library's own walks, which recurse, would not come back from."""
+    if name.count("/") > DEPTH_MAX:
+        raise Permanent(
+            "folder.too_deep", f"the folder is more than {DEPTH_MAX} levels deep", expected=DEPTH_MAX, name=name[:1024]
+        )
 
 
 def _add_member(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
@@ -218,6 +230,7 @@ def _set_attributes(path: Path, member: tarfile.TarInfo, *, extra: int) -> None:
 
 def _inside(name: str) -> str:
     """The member's name if it can only lie below the root."""
+    _check_depth(name)
     parts = name.split("/")
     if name.startswith("/") or "\x00" in name or ".." in parts:
         raise Integrity("folder.unsafe", f"the folder in the reel names a path outside of it: {name!r}", name=name)

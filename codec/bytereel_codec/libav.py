@@ -66,21 +66,18 @@ def rewritten(path: Path, target: Path) -> bool:
     table = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)  # the samples are whitened already
     raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
     found = False
-    try:
-        with target.open("wb") as out:
-            for number, image in enumerate(decoded_pictures(path)):
-                header = parse_masked(image[:HEADER_BYTES].tobytes()) if len(image) > HEADER_BYTES else None
-                if header is not None and HEADER_BYTES + header.length <= len(image):
-                    stream = np.empty(len(image) * 2, np.uint8)
-                    start = slice_start(0)
-                    stream[: len(start)] = np.frombuffer(start, np.uint8)
-                    end = write_macroblocks(image, len(image), table, 0, stream, len(start), raw)
-                    out.write(stream.data[:end])
-                    found = True
-                elif not found and number >= _LOOK_PICTURES:
-                    break
-    except (av.FFmpegError, IndexError) as error:
-        _log.debug("libav gave up on the file: %s", error)
+    with target.open("wb") as out:
+        for number, image in enumerate(decoded_pictures(path)):
+            header = parse_masked(image[:HEADER_BYTES].tobytes()) if len(image) > HEADER_BYTES else None
+            if header is not None and HEADER_BYTES + header.length <= len(image):
+                stream = np.empty(len(image) * 2, np.uint8)
+                start = slice_start(0)
+                stream[: len(start)] = np.frombuffer(start, np.uint8)
+                end = write_macroblocks(image, len(image), table, 0, stream, len(start), raw)
+                out.write(stream.data[:end])
+                found = True
+            elif not found and number >= _LOOK_PICTURES:
+                break
     if not found:
         target.unlink()
     return found
@@ -89,18 +86,27 @@ def rewritten(path: Path, target: Path) -> bool:
 def decoded_pictures(path: Path) -> Iterator[Picture]:
     """Each picture of the file's first video stream, as libavcodec decodes it, in the order of an image's bytes.
 
-    Shapes: uint8[macroblocks * 384]. Planes are copied as they are, honouring their line size.
+    Shapes: uint8[macroblocks * 384]. Planes are copied as they are, honouring their line size. Ends where libav gives
+    up; pictures that no reel has are passed over.
     """
-    with path.open("rb") as file, av.open(file, mode="r", metadata_errors="ignore") as container:
-        stream = container.streams.video[0]
-        if not 0 < stream.width * stream.height <= _PIXELS_MAX:
-            return
-        stream.codec_context.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
-        for frame in container.decode(stream):
-            whole = frame.width % 16 == 0 and frame.height % 16 == 0
-            if whole and frame.format.name in ("yuv420p", "yuvj420p"):
-                yield _image_order([_samples(plane) for plane in frame.planes])
+    with path.open("rb") as file:
+        try:
+            with av.open(file, mode="r", metadata_errors="ignore") as container:
+                yield from _images(container)
+        except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
+            _log.debug("libav gave up on the file: %s", error)
+
+
+def _images(container: av.container.InputContainer) -> Iterator[Picture]:
+    videos = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if not videos or videos[0].width * videos[0].height > _PIXELS_MAX:
+        return
+    videos[0].codec_context.thread_type = "AUTO"
+    videos[0].codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
+    for frame in container.decode(videos[0]):
+        whole = frame.width % 16 == 0 and frame.height % 16 == 0
+        if whole and frame.format.name in ("yuv420p", "yuvj420p"):
+            yield _image_order([_samples(plane) for plane in frame.planes])
 
 
 def _samples(plane: av.video.plane.VideoPlane) -> Picture:

@@ -9,7 +9,7 @@ from pathlib import Path
 from bytereel_codec.envelope import Secret
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
 from bytereel_codec.reel import Reel, frames_of_reel, no_reel
-from bytereel_codec.scan import is_reel
+from bytereel_codec.scan import is_readable, is_reel
 from bytereel_codec.sink import TargetFile
 from bytereel_codec.sources import read_fully
 
@@ -27,27 +27,33 @@ def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None
             path = Path(folder) / "reel"
             _spool(path)
         with FileReader(path) as reader:
-            if not _is_cut_up(reader) and is_reel(reader):
-                yield _opened(reader, secret, reel_id)
+            if not _is_cut_up(reader) and is_reel(reader) and is_readable(reader):
+                yield fully_indexed(reader, secret, reel_id)
                 return
         with FileReader(_by_libav(path, Path(folder) / "pictures")) as pictures:
-            yield _opened(pictures, secret, reel_id)
+            yield fully_indexed(pictures, secret, reel_id)
 
 
 def _by_libav(path: Path, pictures: Path) -> Path:
-    """The file's pictures in a row, from a container that cuts them up or from another lossless codec."""
+    """The file's pictures in a row, from a container that cuts them up or from another lossless codec.
+
+    The file itself where libav finds nothing in it and it holds frames, if only damaged ones.
+    """
     from bytereel_codec.libav import rewritten, unwrapped
 
     with FileReader(path) as reader:
-        cut_up = _is_cut_up(reader)
+        cut_up, marked = _is_cut_up(reader), is_reel(reader)
     if cut_up:
         unwrapped(path, pictures)
     elif not rewritten(path, pictures):
-        raise no_reel()
+        if not marked:
+            raise no_reel()
+        return path
     return pictures
 
 
-def _opened(reader: RangedReader, secret: Secret | None, reel_id: bytes | None) -> Reel:
+def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:
+    """The reel with every frame's place known, found by looking at every byte where some seem to be missing."""
     reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
     if not reel.is_complete():
         reel.look_thoroughly()

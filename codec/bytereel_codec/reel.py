@@ -83,8 +83,7 @@ class Reel:
         self.reel_id = frames.first.reel_id
         self.span_bytes = frames.first.span_bytes
         self.frames_per_segment = frames.first.frames_per_segment
-        self.sealed = bool(frames.first.flags & Flag.SEALED)
-        self._key = secret.reel_key(self.reel_id, frames.first.scrypt_log2_n) if secret and self.sealed else None
+        self._secret = secret
         self._lock = threading.Lock()
         self._locate = locate
         self._thorough = False
@@ -98,13 +97,20 @@ class Reel:
         return ParityShape(self.frames.groups, self.frames.columns)
 
     @property
+    def sealed(self) -> bool:
+        """Whether the frames seen are sealed."""
+        return bool(self.frames.sealed)
+
+    @property
     def segments(self) -> int:
         """Data segments."""
         return self.frames.data_segments()
 
     def envelope(self) -> Envelope:
-        """A new envelope under the reel's key."""
-        return Envelope(self._key)
+        """A new envelope under the reel's key. Raises: Permanent `secret.wrong_kind`."""
+        if self._secret is None or self.frames.sealed is False:
+            return Envelope(None)
+        return Envelope(self._secret.reel_key(self.reel_id, self.frames.first.scrypt_log2_n))
 
     def offset_of(self, segment: int, frame: int) -> int:
         """Where in the source a data frame's bytes begin."""

@@ -14,7 +14,8 @@ import numpy as np
 
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import MASKED_MAGIC, Flag, FrameHeader, Kind
-from bytereel_codec.picture import HEADER_WINDOW_BYTES, PictureReader, smallest_coded_bytes
+from bytereel_codec.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES
+from bytereel_codec.picture import HEADER_WINDOW_BYTES, FrameLoader, PictureReader, smallest_coded_bytes
 from bytereel_codec.ranged import RangedReader, read_range
 
 FRAMES_MAX = 1 << 20
@@ -31,8 +32,9 @@ class ReelFrames:
     """Where the frames of one reel lie: for each the positions of its first sample, in order of the file.
 
     `first` is the first header seen, the one whose reel-wide values count. `segments` is how many data segments there
-    are, None where nothing in the reel says so. `last_segment_frames` is how many frames the last of them has, where
-    that is known from elsewhere; `highest_segment` and its frames are of the highest data segment seen.
+    are, None where nothing in the reel says so; `sealed` is None while only parity frames were seen.
+    `last_segment_frames` is how many frames the last segment has, where that is known from elsewhere;
+    `highest_segment` and its frames are of the highest data segment seen.
     """
 
     first: FrameHeader
@@ -42,6 +44,7 @@ class ReelFrames:
     columns: int = 0
     last_segment_frames: int | None = None
     compressed: bool = False
+    sealed: bool | None = None
     highest_segment: int = -1
     highest_segment_frames: int = 0
 
@@ -58,6 +61,8 @@ class ReelFrames:
         self.segments = _segments_stated(header) or self.segments
         if header.columns:
             self.groups, self.columns = header.groups, header.columns
+        if header.kind != Kind.PARITY:
+            self.sealed = bool(self.sealed) or bool(header.flags & Flag.SEALED)
         if header.kind == Kind.DATA:
             self.compressed |= bool(header.flags & Flag.COMPRESSED)
             if header.segment > self.highest_segment:
@@ -158,3 +163,19 @@ def index_reels(reader: RangedReader, *, thorough: bool = False) -> dict[bytes, 
 def is_reel(reader: RangedReader) -> bool:
     """Whether the file holds any frame at all, looking at every byte before saying no."""
     return next(find_frames(reader), None) is not None
+
+
+def is_readable(reader: RangedReader) -> bool:
+    """Whether any frame can be read as it stands, or all are of one macroblock.
+
+    Another encoder may keep a picture's first macroblock as samples, and with it a whole header, but never the rest.
+    """
+    loader = FrameLoader(reader)
+    larger = False
+    for place, header in find_frames(reader):
+        if HEADER_BYTES + header.length > MACROBLOCK_BYTES:
+            larger = True
+            found = loader.frame_at(place)
+            if found is not None and found.payload is not None:
+                return True
+    return not larger

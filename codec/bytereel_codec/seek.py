@@ -14,11 +14,11 @@ from bytereel_codec.boxes import parse_segment_index
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.geometry import Layout, geometry_of_span
-from bytereel_codec.header import FORMAT_VERSION, FrameHeader, Kind
+from bytereel_codec.header import FORMAT_VERSION, Flag, FrameHeader, Kind
 from bytereel_codec.leader import Leader
-from bytereel_codec.opening import opened_reel
+from bytereel_codec.opening import fully_indexed, opened_reel
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
-from bytereel_codec.reel import Block, Reel, ReelReader, frames_of_reel
+from bytereel_codec.reel import Block, Reel, ReelReader
 from bytereel_codec.scan import FrameKey, ReelFrames, find_frames
 
 _HEAD_BYTES = 16 << 10
@@ -65,13 +65,13 @@ def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     """The reel in a ranged reader, its frames found by the index where that is right."""
     first, index = _read_index(reader)
     if first is None or index is None or index.end != reader.size_bytes:
-        return Reel(reader, frames_of_reel(reader), secret)
-    frames = ReelFrames(first)
+        return fully_indexed(reader, secret)
+    frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
     reel = Reel(reader, frames, secret, locate=index.locate)
     leader = ReelReader(reel).leader()
     geometry = geometry_of_span(first.span_bytes)
     if leader is None or leader.size_bytes is None or geometry is None:
-        return Reel(reader, frames_of_reel(reader), secret)
+        return fully_indexed(reader, secret)
     layout = Layout(geometry, first.frames_per_segment, leader.size_bytes)
     frames.segments = layout.segments
     frames.last_segment_frames = layout.frames_in(layout.segments - 1) if layout.segments else 0
@@ -224,7 +224,8 @@ def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | N
         leader, locked = _leader_or_why(Reel(reel.reader, frames, secret))
         geometry = geometry_of_span(reel.span_bytes)
         assert geometry is not None
-        expected = sum(frames.frames_in(segment) for segment in range(reel.segments))
+        last = reel.segments - 1
+        expected = reel.frames_per_segment * last + frames.frames_in(last) if reel.segments else 0
         found = sum(1 for kind, _, _ in frames.places if kind == Kind.DATA)
         return ReelDescription(
             reel.reel_id.hex(),

@@ -25,7 +25,6 @@ SEALED = sorted(name for name, recipe in RECIPES.items() if recipe.secret)
 REPRODUCIBLE = sorted(name for name, recipe in RECIPES.items() if recipe.reproducible)
 WHOLE = sorted(name for name, recipe in RECIPES.items() if not recipe.cut)
 BYTES_MAX = 400_000
-LAST_SEGMENT_LOST = "parity-last-cut"
 
 
 def described(name: str) -> dict[str, Any]:
@@ -87,10 +86,7 @@ def test_the_package_gives_the_source_back(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_the_package_reads_the_source_as_a_file(name: str, request: pytest.FixtureRequest) -> None:
-    if name == LAST_SEGMENT_LOST:
-        reason = "open_reel does not yet learn from the leader how many frames a lost last segment had"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_the_package_reads_the_source_as_a_file(name: str) -> None:
     with open_reel(make.FOLDER / f"{name}.mp4", secret_of(name)) as opened:
         assert sha256(opened.read()) == described(name)["source"]["sha256"]
 

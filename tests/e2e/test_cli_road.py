@@ -18,7 +18,7 @@ from command_line import COMMAND, SECONDS_MAX, Cli
 pytestmark = pytest.mark.e2e
 
 CONTENT = random.Random(21).randbytes(1024)
-NAMES = ("a b+c %41", "ünï-日本\ntwo", "x" * 255)
+NAMES = ("a b+%41 ünï-日本\ntwo", "x" * 255)
 
 
 def put(cli: Cli, *arguments: str, stdin: bytes = CONTENT) -> str:
@@ -59,8 +59,7 @@ def test_any_name_makes_a_job(road: Cli) -> None:
         reel = road("get", job_id, "-o", "-").out
         assert road("decode", "-", "-", stdin=reel).out == CONTENT
     listed = road("jobs").out.decode()
-    assert "a b+c %41" in listed
-    assert "ünï-日本\\ntwo" in listed
+    assert "a b+%41 ünï-日本\\ntwo" in listed
 
 
 def test_a_job_that_fails_ends_with_6_and_a_reason(road: Cli) -> None:

@@ -1,4 +1,4 @@
-"""Damaged reels: all of the original comes back, or an error says what is lost; never a wrong byte, never a silent loss."""
+"""Damaged reels: all of the original comes back, or an error names what is lost; never a wrong byte or silent loss."""
 
 import itertools
 import random
@@ -6,12 +6,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from bytereel_codec import DecodeOptions, Integrity, Permanent, Secret, decode_file, open_reel, verify
+from bytereel_codec.header import Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reels import SMALL, SPAN, assert_honest, chunks_of, made, obeys_the_law, restored, without, zeroed
-
-from bytereel_codec import DecodeOptions, Integrity, Permanent, Secret, decode_file, open_reel, verify
-from bytereel_codec.header import Kind
 
 KEY = Secret(key=b"k" * 32)
 FEW = random.Random(1).randbytes(6 * SPAN + 777)  # 7 segments of a frame
@@ -101,13 +100,16 @@ def test_all_frames_in_any_order_are_the_whole(kind, shuffler):
 
 
 def lost_combinations():
+    cases = []
     for kind in ("parity", "parity, several frames", "compressed", "sealed"):
         chunks = [c for c in chunks_of(REELS[kind][0]) if c.header.kind != Kind.LEADER]
         columns = chunks[0].header.columns
         segments = sorted({(c.header.kind, c.header.segment) for c in chunks})
         combinations = list(itertools.combinations(segments, columns))
         random.Random(3).shuffle(combinations)
-        yield from ((kind, lost) for lost in [tuple(segments[:columns]), tuple(segments[-columns:]), *combinations[:8]])
+        chosen = [tuple(segments[:columns]), tuple(segments[-columns:]), *combinations[:8]]
+        cases += [(kind, lost) for lost in chosen]
+    return cases
 
 
 @pytest.mark.parametrize("damage", [zeroed, without])
@@ -156,7 +158,7 @@ def test_the_middle_third_is_salvaged_at_its_place(tmp_path, kind):
     (tmp_path / "reel").write_bytes(reel[len(reel) // 3 : 2 * len(reel) // 3])
     report = decode_file(tmp_path / "reel", tmp_path / "saved", DecodeOptions(salvage=True))
     assert_honest((tmp_path / "saved").read_bytes(), original, report.lost)
-    assert sum(end - start for start, end in report.lost) < 0.8 * len(original)
+    assert report.source_bytes - sum(end - start for start, end in report.lost) > 0.15 * len(original)
 
 
 @pytest.mark.parametrize("kind", REELS)

@@ -5,10 +5,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from reels import SMALL, SPAN
-
 from bytereel_codec import (
     DecodeOptions,
     EncodeOptions,
@@ -21,6 +17,9 @@ from bytereel_codec import (
     verify,
 )
 from bytereel_codec.whitening import HEADER_MASK, whitening_table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reels import SMALL, SPAN
 
 SEGMENT = 8 * SPAN
 REEL_ID = random.Random(0).randbytes(16)

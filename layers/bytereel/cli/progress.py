@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from bytereel.cli.output import size_text
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -30,7 +32,8 @@ class ProgressBar:
             if self._started is None:
                 self._started = _started(self._what)
             progress, task = self._started
-            progress.update(task, completed=done, total=total)
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{size_text(round(speed))}/s" if speed else "")
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -46,15 +49,15 @@ class ProgressBar:
 
 def _started(what: str) -> "tuple[Progress, TaskID]":
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     columns = (
         "{task.description}",
         BarColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        "{task.fields[rate]}",
         TimeRemainingColumn(),
     )
     progress = Progress(*columns, console=Console(stderr=True), transient=True)
     progress.start()
-    return progress, progress.add_task(what, total=None)
+    return progress, progress.add_task(what, total=None, rate="")

@@ -1,8 +1,8 @@
 """The commands that work on reels directly: encode, decode, inspect, verify, profiles."""
 
+import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,20 +24,13 @@ from bytereel.cli.options import (
     read_secret,
     usable_cores,
 )
-from bytereel.cli.output import (
-    pair_lines,
-    print_note,
-    print_result,
-    ranges_text,
-    rate_text,
-    size_text,
-    table_lines,
-)
+from bytereel.cli.output import print_note, print_result, ranges_text, size_text, table_lines
 from bytereel.cli.progress import ProgressBar
+from bytereel.cli.reel_lines import decoded_lines, encoded_lines, inspected_lines, verified_lines
 from bytereel.errors import Permanent
 
 if TYPE_CHECKING:
-    from bytereel_codec import DecodeReport, EncodeSummary, ReelDescription
+    from bytereel_codec import DecodeReport, EncodeSummary
 
 Source = Annotated[str, typer.Argument(metavar="IN", help="A file; - is standard input.")]
 
@@ -81,7 +74,7 @@ def encode(
         )
         summary = encode_file(source, target, options)
     values = _encoded(summary, target, time.monotonic() - started_at)
-    print_result(values, _encoded_lines(summary, values), as_json=as_json, on_stderr=target == STANDARD)
+    print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=target == STANDARD)
 
 
 def _check_places(source: str, target: str) -> None:
@@ -89,7 +82,7 @@ def _check_places(source: str, target: str) -> None:
         raise typer.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
     if STANDARD in (source, target):
         return
-    here, there = Path(source).resolve(), Path(target).resolve()
+    here, there = Path(os.path.realpath(source)), Path(os.path.realpath(target))
     if here == there or here in there.parents:
         raise Permanent(
             "target.in_source", f"{target!r} is {source!r} or lies in it", hint="write the reel somewhere else"
@@ -100,23 +93,6 @@ def _encoded(summary: "EncodeSummary", target: str, seconds: float) -> dict[str,
     values = {**asdict(summary), "target": target, "seconds": round(seconds, 3)}
     values["expansion"] = round(summary.expansion, 6) if summary.source_bytes else None
     return values
-
-
-def _encoded_lines(summary: "EncodeSummary", values: Mapping[str, Any]) -> list[str]:
-    parity = f", {summary.parity_segments} of parity" if summary.parity_segments else ""
-    expansion = f" ({summary.expansion:.4f} x)" if summary.source_bytes else ""
-    return pair_lines(
-        {
-            "reel": values["target"],
-            "source": size_text(summary.source_bytes),
-            "size": size_text(summary.reel_bytes) + expansion,
-            "pictures": f"{summary.pictures} of {summary.geometry}, {summary.segments} segments{parity}",
-            "sealed": "yes" if summary.sealed else None,
-            "sha256": summary.sha256,
-            "digest": summary.digest,
-            "time": rate_text(summary.source_bytes, values["seconds"]),
-        }
-    )
 
 
 def decode(
@@ -158,7 +134,7 @@ def decode(
         report = decode_file(source, target, options)
     seconds = time.monotonic() - started_at
     values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
-    print_result(values, _decoded_lines(report, values), as_json=as_json, on_stderr=target == STANDARD)
+    print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=target == STANDARD)
     _end_by_loss(report)
 
 
@@ -184,7 +160,7 @@ def verify(
         report = codec.verify(source, options)
     values = _read_back(report, time.monotonic() - started_at)
     del values["target"]
-    print_result(values, _verified_lines(report, values), as_json=as_json)
+    print_result(values, verified_lines(report, values), as_json=as_json)
     _end_by_loss(report)
 
 
@@ -194,29 +170,6 @@ def _read_back(report: "DecodeReport", seconds: float) -> dict[str, Any]:
 
 def _clipped(wanted: ByteRange, size: int) -> tuple[int, int]:
     return min(wanted.start, size), size if wanted.end is None else min(wanted.end, size)
-
-
-def _decoded_lines(report: "DecodeReport", values: Mapping[str, Any]) -> list[str]:
-    start, end = values["range"]
-    part = f", bytes {start}-{end}" if (start, end) != (0, report.source_bytes) else ""
-    pairs = {"written": report.target, "name": report.name, "original": size_text(report.source_bytes) + part}
-    return pair_lines({**pairs, **_proof(report), "time": rate_text(end - start, values["seconds"])})
-
-
-def _verified_lines(report: "DecodeReport", values: Mapping[str, Any]) -> list[str]:
-    pairs = {"name": report.name, "original": f"{size_text(report.source_bytes)} in {report.segments} segments"}
-    verdict = "damaged" if report.lost else "whole: every byte is proved by SHA-256"
-    rate = rate_text(report.source_bytes, values["seconds"])
-    return pair_lines({"verdict": verdict, **pairs, **_proof(report), "time": rate})
-
-
-def _proof(report: "DecodeReport") -> dict[str, object]:
-    return {
-        "sha256": report.sha256,
-        "digest": report.digest,
-        "recovered": f"{report.recovered_frames} pictures, from parity" if report.recovered_frames else None,
-        "lost": ranges_text(report.lost) if report.lost else None,
-    }
 
 
 def _end_by_loss(report: "DecodeReport") -> None:
@@ -240,34 +193,7 @@ def inspect(
     from bytereel_codec import seek
 
     found = seek.inspect(source, read_secret(passphrase_file, key_file), reel_id)
-    print_result(asdict(found), _inspected_lines(found), as_json=as_json)
-
-
-def _inspected_lines(found: "ReelDescription") -> list[str]:
-    leader = found.leader
-    said: dict[str, object] = {"leader": found.locked}
-    if leader is not None:
-        said = {
-            "name": leader.name + ("/" if leader.kind == "folder" else ""),
-            "original": None if leader.size_bytes is None else size_text(leader.size_bytes),
-            "profile": leader.profile,
-            "sha256": leader.sha256,
-            "digest": leader.digest,
-            "created": f"{leader.created} by {leader.software}",
-        }
-    parity = f"{found.parity_groups} groups of {found.parity_columns}" if found.parity_columns else "none"
-    missing = f", {found.frames_missing} missing" if found.frames_missing else ""
-    return pair_lines(
-        {
-            "reel": found.reel_id,
-            **said,
-            "format": f"version {found.format_version}, {'sealed' if found.sealed else 'not sealed'}",
-            "size": size_text(found.reel_bytes),
-            "pictures": f"{found.geometry} ({found.width} x {found.height}), {found.frames_found} of data{missing}",
-            "segments": f"{found.segments} of up to {found.frames_per_segment} pictures",
-            "parity": parity,
-        }
-    )
+    print_result(asdict(found), inspected_lines(found), as_json=as_json)
 
 
 def profiles(as_json: Json = False) -> None:

@@ -1,0 +1,136 @@
+"""The kernels against a plain reading of the standard: I_PCM macroblocks, emulation prevention, and their bounds."""
+
+import random
+
+import crc32c
+import numpy as np
+import pytest
+from bytereel_codec.geometry import GEOMETRIES
+from bytereel_codec.h264 import slice_start
+from bytereel_codec.header import Kind, whitening_shift
+from bytereel_codec.macroblocks import (
+    HEADER_BYTES,
+    MACROBLOCK_BYTES,
+    MACROBLOCK_CODED_BYTES,
+    WHITENING_BYTES,
+    read_macroblocks,
+    write_macroblocks,
+)
+from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, PictureReader, PictureWriter
+from bytereel_codec.whitening import whitening_table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reels import FORGED_ID, SMALL, forged_header
+
+PLAIN = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)
+SENTINEL = 0xA5
+ALPHABETS = [b"\x00", b"\x00\x03", b"\x00\x01\x02\x03\x04", bytes(range(256))]
+
+
+def coded_by_the_book(image: bytes, before: bytes) -> bytes:
+    """`image` as I_PCM macroblocks behind the slice header `before`. Source: ITU-T H.264 7.3.5, 7.4.1."""
+    image += bytes(-len(image) % MACROBLOCK_BYTES)
+    blocks = [image[i : i + MACROBLOCK_BYTES] for i in range(0, len(image), MACROBLOCK_BYTES)]
+    out = bytearray(before)
+    for value in b"\x0d\x00".join(blocks):
+        if out[-2:] == b"\x00\x00" and value <= 3:
+            out.append(3)
+        out.append(value)
+    return bytes(out[len(before) :])
+
+
+def written(image: bytes, table: np.ndarray, shift: int, before: bytes, stream: np.ndarray) -> int:
+    padded = np.frombuffer(image + bytes(-len(image) % MACROBLOCK_BYTES), np.uint8)
+    stream[: len(before)] = np.frombuffer(before, np.uint8)
+    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+    return int(write_macroblocks(padded, len(image), table, shift, stream, len(before), raw))
+
+
+images = st.builds(
+    lambda seed, alphabet, size: bytes(random.Random(seed).choices(alphabet, k=size)),
+    st.integers(0, 2**32),
+    st.sampled_from(ALPHABETS),
+    st.integers(HEADER_BYTES, 4 * MACROBLOCK_BYTES + 1),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(images, st.sampled_from([slice_start(0), slice_start(1), b"\x65\x00\x00", b"\x65\x01\x00"]), st.data())
+def test_writing_follows_the_book_and_reading_inverts_it(image, before, data):
+    whitened = data.draw(st.booleans())
+    table = whitening_table(FORGED_ID) if whitened else PLAIN
+    shift = data.draw(st.integers(0, 65535))
+    stream = np.full(len(before) + 10 * 581 + 2, SENTINEL, np.uint8)
+    end = written(image, table, shift, before, stream)
+    mask = bytes(HEADER_BYTES) + bytes(table[(shift + i) % WHITENING_BYTES] for i in range(HEADER_BYTES, 4 * 384 + 384))
+    padded = image + bytes(-len(image) % MACROBLOCK_BYTES)
+    masked = bytes(a ^ b for a, b in zip(padded, mask, strict=False))
+    assert stream[len(before) : end].tobytes() == coded_by_the_book(masked, before)
+    back = np.full(len(padded) + 7, SENTINEL, np.uint8)
+    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+    assert read_macroblocks(stream, len(before), end, len(image), table, shift, back, raw) == end
+    assert back[: len(padded)].tobytes() == padded
+    assert (back[len(padded) :] == SENTINEL).all(), "nothing is written behind the last macroblock"
+    for cut in (end - 1, len(before) + 1, len(before)):
+        assert read_macroblocks(stream, len(before), cut, len(image), table, shift, back, raw) == -1
+
+
+def test_the_worst_case_takes_three_bytes_for_two():
+    image = bytes(3 * MACROBLOCK_BYTES)
+    stream = np.full(3 * 581 + 64, SENTINEL, np.uint8)
+    end = written(image, PLAIN, 0, b"\x65", stream)
+    assert end - 1 <= 3 * 579
+    assert stream[1:end].tobytes() == coded_by_the_book(image, b"\x65")
+
+
+@pytest.mark.parametrize("wanted", [b"\x00", b"\x00\x00\x03", b"\x00\x00\x01"])
+def test_a_payload_made_against_the_whitening_fits_and_comes_back(wanted):
+    """The shift is the header's CRC32C, and that covers the payload's: aim at it over tries, then fill to match."""
+    length = SMALL.picture_bytes - HEADER_BYTES
+    header = forged_header(kind=Kind.DATA)
+    table = np.frombuffer(whitening_table(FORGED_ID)[:WHITENING_BYTES].tobytes() * 2, np.uint8)
+    hoped = np.frombuffer((wanted * length)[:length], np.uint8)
+    # A payload that fits any one shift, whatever its header's becomes: try shifts until one states itself.
+    for shift in range(WHITENING_BYTES):
+        start = (shift + HEADER_BYTES) % WHITENING_BYTES
+        payload = (table[start : start + length] ^ hoped).tobytes()
+        packed = header.closed_over(length, crc32c.crc32c(payload)).pack()
+        if whitening_shift(packed) == shift:
+            break
+    writer = PictureWriter(SMALL, FORGED_ID)
+    writer.payload[:length] = payload
+    chunk = bytes(writer.write(header, length, 0))
+    if whitening_shift(packed) == shift:
+        assert len(chunk) > 1.3 * SMALL.picture_bytes or wanted != b"\x00"
+    found = PictureReader().frame(np.frombuffer(chunk, np.uint8), FIRST_SAMPLE_OFFSET)
+    assert found is not None
+    assert bytes(found.payload) == payload
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=str)
+def test_the_writer_has_room_for_pictures_of_nothing_but_zeros(geometry):
+    writer = PictureWriter(geometry, FORGED_ID)
+    writer._table = PLAIN
+    length = geometry.picture_bytes - HEADER_BYTES
+    writer.payload[:] = bytes(length)
+    chunk = writer.write(forged_header(span_bytes=geometry.span_bytes), length, 1)
+    assert 1.5 * length < len(chunk) <= len(writer._stream)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=3000), st.integers(-5, 3005))
+def test_the_reader_takes_any_bytes_at_any_position(content, position):
+    assert PictureReader().frame(np.frombuffer(content, np.uint8), position) is None
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=5))
+def test_the_reader_never_calls_a_damaged_payload_intact(cut, changes):
+    writer = PictureWriter(SMALL, FORGED_ID)
+    payload = bytes(range(256)) * 8
+    writer.payload[: len(payload)] = payload
+    chunk = bytearray(writer.write(forged_header(), len(payload), 0))
+    for place, value in changes:
+        chunk[min(place, len(chunk) - 1)] = value
+    found = PictureReader().frame(np.frombuffer(bytes(chunk[:cut]), np.uint8), FIRST_SAMPLE_OFFSET)
+    assert found is None or found.payload is None or bytes(found.payload) == payload
