@@ -29,9 +29,9 @@ SAMPLES = 100
 @contextmanager
 def road_on(folder: Path) -> "Iterator[Home]":
     """`bytereel up` on a home until the context ends, its workers ready."""
-    from bytereel.owners import count_living
     from bytereel.settings import load_settings
     from bytereel.wiring import open_home
+    from bytereel.workers.owners import count_living
 
     home = open_home(load_settings(home=folder))
     with (folder / "up.log").open("wb") as log:

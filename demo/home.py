@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from bytereel.owners import count_living
 from bytereel.settings import load_settings
 from bytereel.wiring import Home, open_home
+from bytereel.workers.owners import count_living
 
 COMMAND = Path(sys.executable).with_name("bytereel")
 WORKERS = 2

@@ -143,3 +143,12 @@ def read_macroblocks(stream, position, end, length, table, shift, image, raw):  
             for i in range(HEADER_BYTES):
                 target[i] = samples[i]
     return position
+
+
+def warm_up() -> None:
+    """Compile the kernels, or load them from the cache: the first file after this is not kept waiting."""
+    image, stream = np.zeros(MACROBLOCK_BYTES, np.uint8), np.full(2 * WHITENING_BYTES, 0xFF, np.uint8)
+    table, raw = stream[: WHITENING_BYTES + MACROBLOCK_BYTES].copy(), np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+    end = write_macroblocks(image, HEADER_BYTES + 1, table, 0, stream, 2, raw)
+    read_header(stream, 2, end, raw)
+    read_macroblocks(stream, 2, end, HEADER_BYTES + 1, table, 0, image, raw)

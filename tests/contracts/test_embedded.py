@@ -19,9 +19,12 @@ from bytereel.model import ObjectRef
 
 REF = ObjectRef("inbox", "a/b")
 
-QUERIES = [getattr(module, name) for module in (sqlite, sqlite_queue, upload) for name in sorted(vars(module))
-           if name.startswith(("SELECT_", "UPDATE_", "COUNT_", "DELETE_", "TAKE_", "EXTEND_", "FREE_", "ANY_",
-                               "RETRY_"))]
+QUERIES = [
+    getattr(module, name)
+    for module in (sqlite, sqlite_queue, upload)
+    for name in sorted(vars(module))
+    if name.startswith(("SELECT_", "UPDATE_", "COUNT_", "DELETE_", "TAKE_", "EXTEND_", "FREE_", "ANY_", "RETRY_"))
+]
 # Steps that read more than what is asked for, and why that is bounded.
 ALLOWED = {
     sqlite.COUNT_JOBS: ["SCAN jobs USING COVERING INDEX"],  # no row is read
@@ -134,11 +137,16 @@ def test_no_writer_starves_among_busy_ones(tmp_path, race):
     assert min(counts) * 20 > max(counts), counts
 
 
-@pytest.mark.parametrize(("number", "family", "error_id"), [
-    (errno.ENOSPC, Temporary, "store.full"), (errno.EDQUOT, Temporary, "store.full"),
-    (errno.EACCES, Permanent, "object.unreadable"), (errno.EIO, Temporary, "store.unavailable")])
-def test_an_error_of_the_file_system_is_translated_and_leaves_nothing(
-        tmp_path, monkeypatch, number, family, error_id):
+@pytest.mark.parametrize(
+    ("number", "family", "error_id"),
+    [
+        (errno.ENOSPC, Temporary, "store.full"),
+        (errno.EDQUOT, Temporary, "store.full"),
+        (errno.EACCES, Permanent, "object.unreadable"),
+        (errno.EIO, Temporary, "store.unavailable"),
+    ],
+)
+def test_an_error_of_the_file_system_is_translated_and_leaves_nothing(tmp_path, monkeypatch, number, family, error_id):
     objects = FolderObjects(tmp_path)
 
     def failing(*_):

@@ -35,8 +35,7 @@ def new_job(job_id="j", created_at=1.0):
 
 def planned_job(jobs, job_id="j", stages=(0, 0, 0), now=2.0):
     jobs.create(new_job(job_id))
-    segments = [Segment(job_id, index, stage, index * 10, index * 10 + 10)
-                for index, stage in enumerate(stages)]
+    segments = [Segment(job_id, index, stage, index * 10, index * 10 + 10) for index, stage in enumerate(stages)]
     return jobs.plan(job_id, {"parameters": [1, "zwei"]}, segments, now)
 
 
@@ -87,7 +86,8 @@ def test_count_says_how_many_stand_in_each_state(jobs):
         job_in(jobs, state, f"j{number}")
     job_in(jobs, JobState.DONE, "another")
     assert {state: count for state, count in jobs.count().items() if count} == {
-        state: 2 if state is JobState.DONE else 1 for state in JobState}
+        state: 2 if state is JobState.DONE else 1 for state in JobState
+    }
 
 
 def test_a_plan_stores_the_segments_and_the_lowest_stage(jobs):
@@ -95,8 +95,7 @@ def test_a_plan_stores_the_segments_and_the_lowest_stage(jobs):
     assert job == jobs.get("j")
     assert (job.state, job.plan, job.updated_at) == (JobState.PLANNED, {"parameters": [1, "zwei"]}, 2.0)
     assert (job.segments_total, job.segments_done, job.stage, job.stage_remaining) == (3, 0, 1, 2)
-    assert jobs.segments("j") == [
-        Segment("j", 0, 2, 0, 10), Segment("j", 1, 1, 10, 20), Segment("j", 2, 1, 20, 30)]
+    assert jobs.segments("j") == [Segment("j", 0, 2, 0, 10), Segment("j", 1, 1, 10, 20), Segment("j", 2, 1, 20, 30)]
     assert jobs.segments("j", after=0, limit=1) == [Segment("j", 1, 1, 10, 20)]
     assert jobs.segment("j", 2) == Segment("j", 2, 1, 20, 30)
     assert jobs.segment("j", 3) is None
@@ -158,8 +157,7 @@ def test_racing_transitions_have_one_winner(jobs, race):
 def test_a_lease_starts_the_job_and_counts_the_attempt(jobs):
     planned_job(jobs)
     segment = jobs.lease_segment("j", 1, "w", 3.0, 13.0)
-    assert (segment.state, segment.attempt, segment.owner, segment.lease_until) == (
-        SegmentState.LEASED, 1, "w", 13.0)
+    assert (segment.state, segment.attempt, segment.owner, segment.lease_until) == (SegmentState.LEASED, 1, "w", 13.0)
     assert jobs.segment("j", 1) == segment
     assert (jobs.get("j").state, jobs.get("j").updated_at) == (JobState.ENCODING, 3.0)
 
@@ -227,7 +225,12 @@ def test_finishing_notes_the_fragment_and_counts_one_fewer(jobs):
     assert finish(jobs, 0) == StageProgress(0, 1)
     done = jobs.segment("j", 0)
     assert (done.state, done.fragment_key, done.fragment_bytes, done.result, done.attempt) == (
-        SegmentState.DONE, "k0", 7, {"n": 0}, 1)
+        SegmentState.DONE,
+        "k0",
+        7,
+        {"n": 0},
+        1,
+    )
     assert finish(jobs, 1, now=6.0) == StageProgress(0, 0)
     job = jobs.get("j")
     assert (job.segments_done, job.stage_remaining, job.updated_at) == (2, 0, 6.0)

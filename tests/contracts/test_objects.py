@@ -39,8 +39,10 @@ def test_an_object_may_be_empty(objects):
     assert content_of(objects, REF) == b""
 
 
-@pytest.mark.parametrize(("offset", "length", "expected"), [(0, 3, b"012"), (4, 3, b"456"), (8, 5, b"89"),
-                                                           (10, 4, b""), (99, 4, b""), (3, 0, b"")])
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [(0, 3, b"012"), (4, 3, b"456"), (8, 5, b"89"), (10, 4, b""), (99, 4, b""), (3, 0, b"")],
+)
 def test_a_range_is_read_and_is_short_only_at_the_end(objects, offset, length, expected):
     objects.put(REF, [b"0123456789"])
     buffer = bytearray(length)
@@ -144,11 +146,14 @@ def test_compose_without_parts_is_head_and_tail(objects):
     assert content_of(objects, REF) == b"headtail"
 
 
-@pytest.mark.parametrize("part", [
-    Part(ObjectRef("work", "p"), 4, crc32c.crc32c(b"part") ^ 1),
-    Part(ObjectRef("work", "p"), 5, crc32c.crc32c(b"part")),
-    Part(ObjectRef("work", "p"), 3, crc32c.crc32c(b"par")),
-])
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part(ObjectRef("work", "p"), 4, crc32c.crc32c(b"part") ^ 1),
+        Part(ObjectRef("work", "p"), 5, crc32c.crc32c(b"part")),
+        Part(ObjectRef("work", "p"), 3, crc32c.crc32c(b"par")),
+    ],
+)
 def test_compose_refuses_a_part_that_is_not_the_one_expected(objects, part):
     objects.put(part.ref, [b"part"])
     objects.put(REF, [b"before"])
@@ -175,8 +180,9 @@ def test_list_gives_a_prefix_in_key_order_behind_after(objects):
         return [info.ref.key for info in objects.list("inbox", **arguments)]
 
     assert listed() == sorted(keys)
-    for prefix, after in itertools.product(["", "a", "a/", "a/y", "b/1", "c", "a/y/"],
-                                           ["", "a", "a.txt", "a/", "a/y", "a/y/z", "b", "zz"]):
+    for prefix, after in itertools.product(
+        ["", "a", "a/", "a/y", "b/1", "c", "a/y/"], ["", "a", "a.txt", "a/", "a/y", "a/y/z", "b", "zz"]
+    ):
         expected = sorted(key for key in keys if key.startswith(prefix) and key > after)
         assert listed(prefix=prefix, after=after) == expected
     assert listed(limit=2) == sorted(keys)[:2]
@@ -212,17 +218,39 @@ def test_putting_and_deleting_beside_each_other_works(objects, race):
                 ref = ObjectRef("work", f"deep/er/{number}")
                 objects.put(ref, [b"x"])
                 objects.delete(ref)
+
         return run
 
     assert race([cycle(number) for number in range(8)]) == [None] * 8
 
 
-@pytest.mark.parametrize("key", ["", "/", "a//b", "/a", "a/", ".", "..", "a/../b", "./a", "nul\x00",
-                                 "x" * 256, "é" * 128, "d/" * 600 + "x", "\ud800"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/",
+        "a//b",
+        "/a",
+        "a/",
+        ".",
+        "..",
+        "a/../b",
+        "./a",
+        "nul\x00",
+        "x" * 256,
+        "é" * 128,
+        "d/" * 600 + "x",
+        "\ud800",
+    ],
+)
 def test_a_key_that_is_no_path_is_refused_everywhere(objects, key):
     ref = ObjectRef("inbox", key)
-    for call in (lambda: objects.stat(ref), lambda: objects.put(ref, [b""]), lambda: objects.delete(ref),
-                 lambda: objects.read_into(ref, 0, memoryview(bytearray(1)))):
+    for call in (
+        lambda: objects.stat(ref),
+        lambda: objects.put(ref, [b""]),
+        lambda: objects.delete(ref),
+        lambda: objects.read_into(ref, 0, memoryview(bytearray(1))),
+    ):
         with pytest.raises(Permanent) as caught:
             call()
         assert caught.value.error_id == "object.bad_key"

@@ -125,7 +125,9 @@ def test_a_buried_message_is_kept_with_its_reason(queue, clock):
     assert queue.size("q") == 0
     dead = queue.dead()
     assert [(message.body["n"], message.queue, message.deliveries, reason) for message, reason in dead] == [
-        (1, "q", 1, "first \udcff"), (2, "q", 1, "second")]
+        (1, "q", 1, "first \udcff"),
+        (2, "q", 1, "second"),
+    ]
     assert queue.dead(limit=1) == dead[:1]
 
 
@@ -157,6 +159,7 @@ def test_racing_workers_never_share_a_message(queue, race):
                 taken.append(message.body["n"])
                 queue.acknowledge(message)
             return taken
+
         return run
 
     taken = race([work(f"w{number}") for number in range(8)])

@@ -65,8 +65,11 @@ class SideBySide(RuleBasedStateMachine):
         segments = [Segment(job_id, index, stage, 0, 1) for index, stage in enumerate(stages)]
         self.both(self.jobs, lambda jobs: jobs.plan(job_id, {"n": [1]}, segments, self.clock.now()))
 
-    @rule(job_id=IDS, transition=st.sampled_from(sorted(JOB_TRANSITIONS.keys() - {"plan"})),
-          reason=st.sampled_from([None, "", "why"]))
+    @rule(
+        job_id=IDS,
+        transition=st.sampled_from(sorted(JOB_TRANSITIONS.keys() - {"plan"})),
+        reason=st.sampled_from([None, "", "why"]),
+    )
     def advance(self, job_id, transition, reason):
         self.both(self.jobs, lambda jobs: jobs.advance(job_id, transition, self.clock.now(), reason=reason))
         self.compare_jobs()
@@ -78,8 +81,7 @@ class SideBySide(RuleBasedStateMachine):
     @rule(job_id=IDS, index=INDEXES, owner=OWNERS, seconds=SECONDS)
     def lease_segment(self, job_id, index, owner, seconds):
         now = self.clock.now()
-        outcome = self.both(
-            self.jobs, lambda jobs: jobs.lease_segment(job_id, index, owner, now, now + seconds))
+        outcome = self.both(self.jobs, lambda jobs: jobs.lease_segment(job_id, index, owner, now, now + seconds))
         if isinstance(outcome, Segment):
             self.segments.append(outcome)
 
@@ -87,12 +89,15 @@ class SideBySide(RuleBasedStateMachine):
     def use_segment(self, choice, action):
         if self.segments:
             segment, now = self.segments[choice % len(self.segments)], self.clock.now()
-            self.both(self.jobs, {
-                "extend": lambda jobs: jobs.extend_segment(segment, now, now + 2),
-                "finish": lambda jobs: jobs.finish_segment(segment, "key", 3, {"r": 1}, now),
-                "release": lambda jobs: jobs.release_segment(segment),
-                "fail": lambda jobs: jobs.release_segment(segment, failed=True),
-            }[action])
+            self.both(
+                self.jobs,
+                {
+                    "extend": lambda jobs: jobs.extend_segment(segment, now, now + 2),
+                    "finish": lambda jobs: jobs.finish_segment(segment, "key", 3, {"r": 1}, now),
+                    "release": lambda jobs: jobs.release_segment(segment),
+                    "fail": lambda jobs: jobs.release_segment(segment, failed=True),
+                }[action],
+            )
             self.compare_jobs()
 
     @rule(owner=OWNERS)
@@ -116,18 +121,25 @@ class SideBySide(RuleBasedStateMachine):
         if isinstance(outcome, Message):
             self.messages.append(outcome)
 
-    @rule(choice=st.integers(0, 99), seconds=SECONDS, foreign=st.booleans(),
-          action=st.sampled_from(["extend", "acknowledge", "release", "bury"]))
+    @rule(
+        choice=st.integers(0, 99),
+        seconds=SECONDS,
+        foreign=st.booleans(),
+        action=st.sampled_from(["extend", "acknowledge", "release", "bury"]),
+    )
     def use_message(self, choice, seconds, foreign, action):
         if self.messages:
             message = self.messages[choice % len(self.messages)]
             message = replace(message, receipt="forged") if foreign else message
-            self.both(self.queues, {
-                "extend": lambda queue: queue.extend(message, seconds),
-                "acknowledge": lambda queue: queue.acknowledge(message),
-                "release": lambda queue: queue.release(message, delay_seconds=seconds),
-                "bury": lambda queue: queue.bury(message, "why"),
-            }[action])
+            self.both(
+                self.queues,
+                {
+                    "extend": lambda queue: queue.extend(message, seconds),
+                    "acknowledge": lambda queue: queue.acknowledge(message),
+                    "release": lambda queue: queue.release(message, delay_seconds=seconds),
+                    "bury": lambda queue: queue.bury(message, "why"),
+                }[action],
+            )
             self.both(self.queues, lambda queue: (queue.size("intake"), queue.size("encode")))
             self.both(self.queues, lambda queue: list(queue.dead()))
 

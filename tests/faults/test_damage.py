@@ -152,6 +152,13 @@ def test_neither_leader_nor_head_is_needed(kind):
     assert obeys_the_law(reel[leaders[0].end :], original, secret) == "whole"
 
 
+@pytest.mark.parametrize("secret", [None, KEY, Secret(passphrase=b"p")])
+def test_full_parity_alone_is_the_whole(secret):
+    reel = made(FEW, parity_percent=100, secret=secret)
+    parity = [c for c in chunks_of(reel) if c.header.kind == Kind.PARITY]
+    assert obeys_the_law(b"".join(reel[c.start : c.end] for c in parity), FEW, secret) == "whole"
+
+
 @pytest.mark.parametrize("kind", ["no parity", "several frames a segment"])
 def test_the_middle_third_is_salvaged_at_its_place(tmp_path, kind):
     reel, original, _ = REELS[kind]

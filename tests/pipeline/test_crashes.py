@@ -3,12 +3,12 @@
 from itertools import count
 
 import pytest
-from bytereel.delivery import Delivery, DeliveryLimits
 from bytereel.model import WORK, JobState, ObjectRef, SegmentState
 from bytereel.operations import retry
 from bytereel.stages import ENCODE, FINALIZE, INTAKE, QUEUES, event_of
 from bytereel.steps.encode import encode_segment
 from bytereel.steps.sweep import SweepLimits, sweep
+from bytereel.workers.delivery import Delivery, DeliveryLimits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import CONTENTS, LIMITS, CrashError, Failing, Road, expected, loud, passing_failure
@@ -34,7 +34,8 @@ def bury_the_dead(road: Road) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("key", "content"), CONTENTS)
 def test_a_crash_at_any_port_call_loses_nothing_and_converts_no_finished_segment_again(
-        key: str, content: bytes, after: bool) -> None:
+    key: str, content: bytes, after: bool
+) -> None:
     for fail_at in count(1):
         road = Road()
         job_id = road.put(key, content)
@@ -89,12 +90,10 @@ def test_an_attempt_that_lost_its_lease_changes_nothing_and_takes_its_fragment_a
     def overtaken(_: int) -> None:
         road.loud.on_convert = lambda index: None
         road.clock.advance(120.0)
-        encode_segment(road.ports, road.conversions, {"job": job_id, "index": 0}, owner="other",
-                       lease_seconds=60.0)
+        encode_segment(road.ports, road.conversions, {"job": job_id, "index": 0}, owner="other", lease_seconds=60.0)
 
     road.loud.on_convert = overtaken
-    encode_segment(road.ports, road.conversions, {"job": job_id, "index": 0}, owner="slow",
-                   lease_seconds=60.0)
+    encode_segment(road.ports, road.conversions, {"job": job_id, "index": 0}, owner="slow", lease_seconds=60.0)
     assert road.keys(WORK) == [f"{job_id}/000000.2"]
     segment = road.ports.jobs.segment(job_id, 0)
     assert segment is not None
@@ -179,8 +178,9 @@ def messages_of(road: Road, job_id: str) -> list[tuple[str, dict[str, object]]]:
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), case=st.sampled_from(CONTENTS))
-def test_any_order_and_duplication_of_messages_ends_each_job_once_and_right(data: st.DataObject,
-                                                                           case: tuple[str, bytes]) -> None:
+def test_any_order_and_duplication_of_messages_ends_each_job_once_and_right(
+    data: st.DataObject, case: tuple[str, bytes]
+) -> None:
     road, (key, content) = Road(), case
     job_id = road.put(key, content)
     ends: list[JobState] = []

@@ -38,8 +38,9 @@ def test_a_conversion_under_way_stops_at_its_next_chunk_when_its_lease_is_gone()
     road.deliver_one()
     road.loud.on_convert = lambda index: cancel(road.ports, job_id) and None
     watch = LostAfterFirst()
-    encode_segment(road.ports, road.conversions, {"job": job_id, "index": 0}, owner="worker",
-                   lease_seconds=60.0, watch=watch)
+    encode_segment(
+        road.ports, road.conversions, {"job": job_id, "index": 0}, owner="worker", lease_seconds=60.0, watch=watch
+    )
     assert road.loud.finished == {}
     assert road.keys(WORK) == []
 

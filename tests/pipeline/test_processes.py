@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from bytereel.model import JobState, job_id_of
-from bytereel.owners import OwnerLock, free_the_dead
 from bytereel.settings import Settings, load_settings
-from bytereel.supervisor import Supervisor
 from bytereel.wiring import Home, open_home
+from bytereel.workers.owners import OwnerLock, free_the_dead
+from bytereel.workers.supervisor import Supervisor
 from bytereel_codec.errors import Permanent
 from toys import loud
 
@@ -77,8 +77,9 @@ def test_uploads_and_dropped_files_become_outputs_and_until_idle_ends(home: Home
 
 
 @pytest.mark.e2e
-def test_a_file_dropped_while_up_runs_is_noticed_and_a_small_one_is_done_at_once(home: Home,
-                                                                                settings: Settings) -> None:
+def test_a_file_dropped_while_up_runs_is_noticed_and_a_small_one_is_done_at_once(
+    home: Home, settings: Settings
+) -> None:
     with up(home, settings):
         first = put(home, "first", b"a")
         wait_for(lambda: state_of(home, first) is JobState.DONE)
@@ -91,8 +92,7 @@ def test_a_file_dropped_while_up_runs_is_noticed_and_a_small_one_is_done_at_once
 
 
 @pytest.mark.e2e
-def test_kill_9_of_workers_loses_nothing_and_converts_no_finished_segment_again(home: Home,
-                                                                               settings: Settings) -> None:
+def test_kill_9_of_workers_loses_nothing_and_converts_no_finished_segment_again(home: Home, settings: Settings) -> None:
     content = bytes(range(97, 123)) * 8
     job_id = put(home, "a", content)
     kills = 0
@@ -121,14 +121,15 @@ def test_a_source_that_kills_every_worker_fails_its_job(home: Home, settings: Se
 
 
 @pytest.mark.e2e
-def test_a_worker_drains_on_sigterm_and_leaves_when_its_parent_is_gone(home: Home,
-                                                                      settings: Settings) -> None:
+def test_a_worker_drains_on_sigterm_and_leaves_when_its_parent_is_gone(home: Home, settings: Settings) -> None:
     quick = settings.model_copy(update={"workers": 1})
     for end in (signal.SIGTERM, None):
-        script = ("import subprocess, time\n"
-                  f"p = subprocess.Popen({list(TOY_WORKER)!r}, stdin=subprocess.PIPE)\n"
-                  f"p.stdin.write({quick.model_dump_json()!r}.encode()); p.stdin.close()\n"
-                  "print(p.pid, flush=True)\ntime.sleep(60)")
+        script = (
+            "import subprocess, time\n"
+            f"p = subprocess.Popen({list(TOY_WORKER)!r}, stdin=subprocess.PIPE)\n"
+            f"p.stdin.write({quick.model_dump_json()!r}.encode()); p.stdin.close()\n"
+            "print(p.pid, flush=True)\ntime.sleep(60)"
+        )
         parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
@@ -144,8 +145,7 @@ def test_a_worker_drains_on_sigterm_and_leaves_when_its_parent_is_gone(home: Hom
 
 
 @pytest.mark.e2e
-def test_settings_that_no_worker_can_use_end_the_supervisor_with_a_reason(home: Home,
-                                                                         settings: Settings) -> None:
+def test_settings_that_no_worker_can_use_end_the_supervisor_with_a_reason(home: Home, settings: Settings) -> None:
     refusing = (sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(78)")
     with pytest.raises(Permanent, match="a worker could not start"):
         Supervisor(home, settings, refusing).run()
@@ -167,9 +167,11 @@ def test_the_leases_of_the_dead_are_freed_and_those_of_the_living_are_not(home: 
 
 
 def test_opening_a_home_and_looking_at_jobs_imports_nothing_slow(tmp_path: Path) -> None:
-    script = ("import sys\nfrom bytereel.wiring import open_home\n"
-              "from bytereel.settings import load_settings\n"
-              f"import bytereel.operations\nopen_home(load_settings(home={str(tmp_path)!r}))\n"
-              "slow = {'numpy', 'numba', 'av', 'watchfiles', 'rich'}\nprint(sorted(slow & set(sys.modules)))")
+    script = (
+        "import sys\nfrom bytereel.wiring import open_home\n"
+        "from bytereel.settings import load_settings\n"
+        f"import bytereel.operations\nopen_home(load_settings(home={str(tmp_path)!r}))\n"
+        "slow = {'numpy', 'numba', 'av', 'watchfiles', 'rich'}\nprint(sorted(slow & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -90,12 +90,14 @@ def test_a_source_that_never_comes_ends_among_the_dead_letters() -> None:
     assert "'a' is not in the inbox" in reason
 
 
-@pytest.mark.parametrize(("content", "reason"), [
-    (b"REFUSED", "this source cannot be taken (try another)"),
-    (b"abcdef!h", "there is an exclamation mark (calm down)"),
-])
-def test_a_source_that_cannot_be_converted_fails_with_the_reason_of_the_conversion(content: bytes,
-                                                                                  reason: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"REFUSED", "this source cannot be taken (try another)"),
+        (b"abcdef!h", "there is an exclamation mark (calm down)"),
+    ],
+)
+def test_a_source_that_cannot_be_converted_fails_with_the_reason_of_the_conversion(content: bytes, reason: str) -> None:
     road = Road()
     job_id = road.put("a", content)
     road.run()
@@ -113,14 +115,17 @@ def test_a_source_that_changes_while_it_is_encoded_fails_and_its_new_bytes_are_a
     assert road.output(new) == loud(b"IJKL")
 
 
-@pytest.mark.parametrize(("queue", "body"), [
-    (INTAKE, {"bucket": OUTBOX, "key": "archive/plain/a.mp4", "version": "v1"}),
-    (INTAKE, {"bucket": INBOX}),
-    (INTAKE, {"bucket": INBOX, "key": "../a", "version": ""}),
-    (ENCODE, {"job": "x"}),
-    (ENCODE, {"index": 1}),
-    (FINALIZE, {}),
-])
+@pytest.mark.parametrize(
+    ("queue", "body"),
+    [
+        (INTAKE, {"bucket": OUTBOX, "key": "archive/plain/a.mp4", "version": "v1"}),
+        (INTAKE, {"bucket": INBOX}),
+        (INTAKE, {"bucket": INBOX, "key": "../a", "version": ""}),
+        (ENCODE, {"job": "x"}),
+        (ENCODE, {"index": 1}),
+        (FINALIZE, {}),
+    ],
+)
 def test_a_message_that_means_nothing_is_buried_at_once(queue: str, body: dict[str, object]) -> None:
     road = Road()
     road.ports.queue.send(queue, [body])
@@ -137,16 +142,19 @@ def test_a_message_about_an_absent_job_is_dropped(queue: str, body: dict[str, ob
     assert road.ports.queue.dead() == []
 
 
-@pytest.mark.parametrize(("key", "route"), [
-    ("a.zip", ("archive", "plain", "a.zip")),
-    ("archive", ("archive", "plain", "archive")),
-    ("archive/a.zip", ("archive", "plain", "a.zip")),
-    ("archive/fancy", ("archive", "plain", "fancy")),
-    ("archive/fancy/a.zip", ("archive", "fancy", "a.zip")),
-    ("archive/other/a.zip", ("archive", "plain", "other/a.zip")),
-    ("fancy/a.zip", ("archive", "plain", "fancy/a.zip")),
-    ("summed/fancy/x/y", ("summed", "fancy", "x/y")),
-])
+@pytest.mark.parametrize(
+    ("key", "route"),
+    [
+        ("a.zip", ("archive", "plain", "a.zip")),
+        ("archive", ("archive", "plain", "archive")),
+        ("archive/a.zip", ("archive", "plain", "a.zip")),
+        ("archive/fancy", ("archive", "plain", "fancy")),
+        ("archive/fancy/a.zip", ("archive", "fancy", "a.zip")),
+        ("archive/other/a.zip", ("archive", "plain", "other/a.zip")),
+        ("fancy/a.zip", ("archive", "plain", "fancy/a.zip")),
+        ("summed/fancy/x/y", ("summed", "fancy", "x/y")),
+    ],
+)
 def test_a_key_names_conversion_and_profile_or_neither(key: str, route: tuple[str, str, str]) -> None:
     found = route_key(key, Road().conversions)
     assert (found.conversion, found.profile, found.path) == route

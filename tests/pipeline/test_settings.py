@@ -9,7 +9,8 @@ from bytereel_codec.errors import Permanent
 
 
 def test_a_chosen_value_goes_before_the_environment_and_that_before_the_default(
-        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BYTEREEL_WORKERS", "3")
     monkeypatch.setenv("BYTEREEL_LEASE_SECONDS", "12")
     found = load_settings(workers=5, lease_seconds=None)
@@ -27,12 +28,18 @@ def test_home_is_where_the_platform_keeps_data(monkeypatch: pytest.MonkeyPatch, 
     assert load_settings().home == tmp_path / "bytereel"
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("BYTEREEL_WORKERS", "0"), ("BYTEREEL_WORKERS", "many"), ("BYTEREEL_MEMORY_BUDGET_BYTES", "12 parsecs"),
-    ("BYTEREEL_POLL_SECONDS", "-1"), ("BYTEREEL_LOG_LEVEL", "loud"), ("BYTEREEL_LEASE_SECONDS", "nan"),
-])
-def test_a_wrong_value_fails_at_once_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str,
-                                                   value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BYTEREEL_WORKERS", "0"),
+        ("BYTEREEL_WORKERS", "many"),
+        ("BYTEREEL_MEMORY_BUDGET_BYTES", "12 parsecs"),
+        ("BYTEREEL_POLL_SECONDS", "-1"),
+        ("BYTEREEL_LOG_LEVEL", "loud"),
+        ("BYTEREEL_LEASE_SECONDS", "nan"),
+    ],
+)
+def test_a_wrong_value_fails_at_once_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(Permanent, match=name) as caught:
         load_settings()

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 from bytereel.adapters.clock import SystemClock
-from bytereel.budget import MemoryBudget
 from bytereel.model import JobState
 from bytereel.operations import cancel
 from bytereel.settings import load_settings
-from bytereel.worker import Worker
+from bytereel.workers.budget import MemoryBudget
+from bytereel.workers.worker import Worker
 from bytereel_codec.errors import Permanent
 from toys import Road, loud
 

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-import bytereel.worker_main as program
+import bytereel.workers.main as program
 from toys import Loud
 
 

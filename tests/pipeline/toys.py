@@ -8,10 +8,10 @@ from typing import Any
 from bytereel.adapters.clock import ManualClock
 from bytereel.adapters.memory import MemoryJobs, MemoryObjects, MemoryQueue
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
-from bytereel.delivery import Delivery, DeliveryLimits
 from bytereel.model import INBOX, OUTBOX, Job, ObjectRef, job_id_of
 from bytereel.ports import Ports
 from bytereel.stages import INTAKE, QUEUES, event_of
+from bytereel.workers.delivery import Delivery, DeliveryLimits
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.ranged import RangedReader, read_range
 
@@ -40,8 +40,14 @@ class Loud:
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         return self.cost_bytes
 
-    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
-                earlier: Sequence[FinishedSegment]) -> Fragment:
+    def convert(
+        self,
+        plan: Mapping[str, Any],
+        segment: PlannedSegment,
+        index: int,
+        source: RangedReader,
+        earlier: Sequence[FinishedSegment],
+    ) -> Fragment:
         content = bytes(read_range(source, segment.start, segment.end - segment.start))
         self.on_convert(index)
         if b"!" in content:
@@ -65,8 +71,14 @@ class Summed(Loud):
         plan = super().plan(source, name, profile)
         return Plan(plan.parameters, [*plan.segments, PlannedSegment(0, source.size_bytes, stage=1)])
 
-    def convert(self, plan: Mapping[str, Any], segment: PlannedSegment, index: int, source: RangedReader,
-                earlier: Sequence[FinishedSegment]) -> Fragment:
+    def convert(
+        self,
+        plan: Mapping[str, Any],
+        segment: PlannedSegment,
+        index: int,
+        source: RangedReader,
+        earlier: Sequence[FinishedSegment],
+    ) -> Fragment:
         if segment.stage == 0:
             return (yield from super().convert(plan, segment, index, source, earlier))
         for each in earlier:
@@ -82,7 +94,7 @@ def loud(content: bytes) -> bytes:
 
 def summed(content: bytes) -> bytes:
     """What `Summed` makes of a source."""
-    lengths = [len(content[start:start + SEGMENT_BYTES]) for start in range(0, len(content), SEGMENT_BYTES)]
+    lengths = [len(content[start : start + SEGMENT_BYTES]) for start in range(0, len(content), SEGMENT_BYTES)]
     return b"<" + content.upper() + "".join(map(str, lengths)).encode() + b">"
 
 
@@ -104,8 +116,7 @@ class Road:
         self.ports.queue.send(INTAKE, [event_of(ref)])
         return job_id_of(ref)
 
-    def deliver_one(self, ports: Ports | None = None, owner: str = "worker",
-                    limits: DeliveryLimits = LIMITS) -> bool:
+    def deliver_one(self, ports: Ports | None = None, owner: str = "worker", limits: DeliveryLimits = LIMITS) -> bool:
         """Hand one message to its step; False when there was none."""
         ports = ports or self.ports
         message = ports.queue.lease(QUEUES, owner, limits.lease_seconds)
@@ -148,12 +159,34 @@ class CrashError(BaseException):
 class Failing:
     """Wraps all ports: counts calls that change something, and fails one, before or after it took effect."""
 
-    CHANGES = frozenset({"put", "compose", "delete", "create", "plan", "advance", "enter_stage",
-                         "lease_segment", "finish_segment", "release_segment", "send", "acknowledge",
-                         "release", "bury"})
+    CHANGES = frozenset(
+        {
+            "put",
+            "compose",
+            "delete",
+            "create",
+            "plan",
+            "advance",
+            "enter_stage",
+            "lease_segment",
+            "finish_segment",
+            "release_segment",
+            "send",
+            "acknowledge",
+            "release",
+            "bury",
+        }
+    )
 
-    def __init__(self, ports: Ports, fail_at: int, *, after: bool,
-                 error: Callable[[], BaseException] = CrashError, for_good: bool = True) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        fail_at: int,
+        *,
+        after: bool,
+        error: Callable[[], BaseException] = CrashError,
+        for_good: bool = True,
+    ) -> None:
         self.calls = 0
         self._fail_at, self._after, self._error, self._for_good = fail_at, after, error, for_good
         self._dead = False
@@ -181,6 +214,7 @@ class Failing:
             if self._after:
                 call(*arguments, **named)
             raise self._error()
+
         return guarded
 
 
@@ -188,8 +222,12 @@ def passing_failure() -> Temporary:
     return Temporary("toy.passing", "it may work the next time")
 
 
-CONTENTS = [("archive/empty", b""), ("archive/fancy/one", b"abc"), ("folder/many", b"the quick brown fox"),
-            ("summed/plain/two", b"two stages of it")]
+CONTENTS = [
+    ("archive/empty", b""),
+    ("archive/fancy/one", b"abc"),
+    ("folder/many", b"the quick brown fox"),
+    ("summed/plain/two", b"two stages of it"),
+]
 """Keys and contents that between them take every path: no segment, one, several, two stages."""
 
 

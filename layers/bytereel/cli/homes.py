@@ -102,7 +102,7 @@ def find_output(home: "Home", job: Job) -> ObjectRef:
 
 
 def _note_missing_workers(home: "Home") -> None:
-    from bytereel.owners import count_living
+    from bytereel.workers.owners import count_living
 
     if not count_living(home.owners_folder):
         print_note(f"no worker runs on {str(home.path)!r}: start `bytereel up` to go on")

@@ -164,9 +164,9 @@ def sweep(home: HomeFolder = None, as_json: Json = False) -> None:
 
     Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old.
     """
-    from bytereel.owners import free_the_dead
     from bytereel.steps.sweep import SweepLimits
     from bytereel.steps.sweep import sweep as sweep_once
+    from bytereel.workers.owners import free_the_dead
 
     place, settings = homes.opened_existing(home)
     limits = SweepLimits(settings.stall_seconds, settings.keep_done_days)

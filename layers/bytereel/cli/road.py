@@ -38,8 +38,8 @@ def up(
     """
     from bytereel.logs import configure_logging
     from bytereel.settings import load_settings
-    from bytereel.supervisor import Supervisor
     from bytereel.wiring import open_home
+    from bytereel.workers.supervisor import Supervisor
 
     settings = load_settings(home=home, workers=workers)
     configure_logging(settings.log_level)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from bytereel.errors import Permanent
 from bytereel.settings import Settings
-from bytereel.worker_main import EXIT_UNUSABLE
+from bytereel.workers.main import EXIT_UNUSABLE
 
 log = logging.getLogger(__name__)
 
-WORKER_COMMAND = (sys.executable, "-P", "-m", "bytereel.worker_main")
+WORKER_COMMAND = (sys.executable, "-P", "-m", "bytereel.workers.main")
 """-P: nothing of the folder that the user stands in is ever imported."""
 
 RESTART_SECONDS_MIN = 0.1

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bytereel.errors import BytereelError
-from bytereel.inbox_watch import InboxWatch
 from bytereel.model import JOB_RUNNING
-from bytereel.owners import free_the_dead
 from bytereel.settings import Settings
 from bytereel.stages import is_quiet, reason_of
 from bytereel.steps.sweep import SweepLimits, sweep
 from bytereel.wiring import Home
-from bytereel.worker_process import WORKER_COMMAND, WorkerProcess
+from bytereel.workers.inbox_watch import InboxWatch
+from bytereel.workers.owners import free_the_dead
+from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The program of a worker process: `python -m bytereel.worker_main`, its settings as JSON on standard input.
+"""The program of a worker process: `python -m bytereel.workers.main`, its settings as JSON on standard input.
 
 It drains on SIGTERM, on SIGINT, and when the process that started it is gone.
 """
@@ -9,13 +9,15 @@ import os
 import signal
 import sys
 
+from bytereel_codec.macroblocks import warm_up
+
 from bytereel.errors import Integrity, Permanent
 from bytereel.logs import configure_logging
-from bytereel.owners import OwnerLock, free_the_dead
 from bytereel.settings import load_settings
 from bytereel.stages import reason_of
 from bytereel.wiring import load_conversions, open_home
-from bytereel.worker import Worker
+from bytereel.workers.owners import OwnerLock, free_the_dead
+from bytereel.workers.worker import Worker
 
 EXIT_UNUSABLE = 78
 """Starting again cannot help: what was given is wrong. Source: sysexits.h, EX_CONFIG."""
@@ -31,6 +33,7 @@ def main() -> int:
         configure_logging(settings.log_level)
         home = open_home(settings)
         conversions = load_conversions(settings)
+        warm_up()
     except (Permanent, Integrity) as error:
         configure_logging("info")
         log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line

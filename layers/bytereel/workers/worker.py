@@ -7,15 +7,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from bytereel.budget import MemoryBudget
-from bytereel.delivery import Delivery, DeliveryLimits, DrainingError
 from bytereel.errors import BytereelError, Temporary
-from bytereel.heartbeat import Heartbeat
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 from bytereel.stages import QUEUES, is_quiet, reason_of
+from bytereel.workers.budget import MemoryBudget
+from bytereel.workers.delivery import Delivery, DeliveryLimits, DrainingError
+from bytereel.workers.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
