@@ -2,7 +2,7 @@
 
 Every frame is proved by its CRC32C, every segment by its SHA-256, the whole by the tree digest. What is lost comes back
 from parity, or is named as ranges of the original. The target appears when it is complete and right; `salvage` keeps
-what could be read, with zeros in the ranges that could not.
+what could be read, with zeros in the ranges that could not; of a folder's reel that is its tar stream.
 """
 
 import sys
@@ -18,6 +18,7 @@ from bytereel_codec.envelope import Buffer, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.folder import FolderExtractor
 from bytereel_codec.leader import Leader, safe_name, tree_digest
+from bytereel_codec.losses import Losses
 from bytereel_codec.opening import opened_reel
 from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.sink import StreamTarget, TargetFile
@@ -25,7 +26,6 @@ from bytereel_codec.sink import StreamTarget, TargetFile
 Progress = Callable[[int, int | None], None]
 WORKERS_MAX = 256
 _ZEROS_BYTES = 1 << 20
-_REASONS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,9 @@ class _Decoding:
         self._size = self._source_bytes()
         self._start = max(0, min(options.start, self._size))
         self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
-        self._reach = None if reel.is_complete() else reel.within_reach()
+        self._reach = None if reel.frames.is_complete() else reel.frames.within_reach()
         self._reached_end = False
-        self._lost: list[tuple[int, int]] = []
-        self._reasons: list[str] = []
+        self._lost = Losses()
         self._digests: dict[int, bytes] = {}
         self._done = 0
 
@@ -118,9 +117,10 @@ class _Decoding:
         if target == "-":
             self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
             self._settle()
-        elif folder and self._is_whole_range():
+        elif folder and self._is_whole_range() and not self._options.salvage:
             self._run_folder(Path(target or name))
         else:
+            name = f"{name}.tar" if folder else name
             with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
                 self._read_into(file, workers=self._options.workers)
                 self._settle()
@@ -246,16 +246,11 @@ class _Decoding:
         start, end = max(start, self._start), min(end, self._end)
         if start >= end:
             return
-        if self._lost and self._lost[-1][1] == start:
-            self._lost[-1] = (self._lost[-1][0], end)
-        else:
-            self._lost.append((start, end))
-        if len(self._reasons) < _REASONS_MAX:
-            self._reasons.append(error.message)
+        self._lost.note(start, end, error.message)
         if isinstance(target, TargetFile | _Nowhere) or error.error_id == "reel.bad_digest":
             return
         if not self._options.salvage:
-            raise self._damage()
+            raise self._lost.error(self._size)
         for offset in range(start, end, _ZEROS_BYTES):
             target.write_at(offset - self._start, bytes(min(_ZEROS_BYTES, end - offset)))
 
@@ -263,7 +258,7 @@ class _Decoding:
         """Refuse what is not whole, unless salvaging."""
         self._check_whole()
         if self._lost and not self._options.salvage:
-            raise self._damage()
+            raise self._lost.error(self._size)
 
     def _check_whole(self) -> None:
         if self._lost or not self._is_whole_range():
@@ -272,28 +267,13 @@ class _Decoding:
         stated_size = self._leader.size_bytes if self._leader else None
         found = tree_digest(digest for _, digest in sorted(self._digests.items()))
         if (stated_size or 0) > self._size or (stated is None and self._reel.frames.segments is None):
-            self._lost.append((self._size, max(self._size, stated_size or 0)))
-            self._reasons.append("the end of the reel is missing")
+            self._lost.note(self._size, max(self._size, stated_size or 0), "the end of the reel is missing")
         elif self._size > 0 and not self._reached_end:
-            self._lost.append((0, self._size))
-            self._reasons.append("the last frame does not end where the original must")
+            self._lost.note(0, self._size, "the last frame does not end where the original must")
         elif stated not in (None, found) or stated_size not in (None, self._size):
-            self._lost.append((0, self._size))
-            self._reasons.append("the whole is not what was written: size or digest differs from the leader's")
-
-    def _damage(self) -> Integrity:
-        ranges = _joined(self._lost)
-        count = sum(end - start for start, end in ranges)
-        listed = ", ".join(f"{start}-{end}" for start, end in ranges[:8]) + (" ..." if len(ranges) > 8 else "")
-        message = f"{count} of {self._size} bytes of the original are lost: bytes {listed}"
-        return Integrity(
-            "reel.damaged",
-            message if count else f"{self._reasons[0]}: it is cut off behind byte {self._size} of the original",
-            hint="--salvage writes what is left, with zeros for the rest",
-            lost=ranges[:1000],
-            reasons=self._reasons[:8],
-            source_bytes=self._size,
-        )
+            self._lost.note(
+                0, self._size, "the whole is not what was written: the leader states another size or digest"
+            )
 
     def _report(self, target: str) -> DecodeReport:
         whole = not self._lost and self._is_whole_range()
@@ -306,16 +286,6 @@ class _Decoding:
             leader.sha256 if leader and whole else None,
             self._reel.segments,
             len(self._reel.recovered),
-            tuple(_joined(self._lost)),
-            tuple(dict.fromkeys(self._reasons)),
+            self._lost.ranges,
+            self._lost.reasons,
         )
-
-
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined

@@ -22,7 +22,8 @@ from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
 from bytereel_codec.profiles import profile_named
 from bytereel_codec.ranged import FileReader
-from bytereel_codec.reel import Reel, ReelReader, frames_of_reel
+from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.scan import frames_of_reel
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.sink import OrderedSink, StreamTarget, TargetFile
 from bytereel_codec.sources import Feed, Source, SourceSegment, opened_source

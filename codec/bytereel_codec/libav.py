@@ -45,7 +45,7 @@ def has_encoder(name: str) -> bool:
 def unwrapped(path: Path, target: Path) -> None:
     """Write the packets of the file's first video stream to `target`, one after the other.
 
-    Raises: Permanent `reel.none` when libav finds no video in it.
+    Raises: Permanent `reel.none` when libav finds no video in it; Temporary `target.full`.
     """
     try:
         with (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from bytereel_codec.envelope import Secret
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
-from bytereel_codec.reel import Reel, frames_of_reel, no_reel
-from bytereel_codec.scan import is_readable, is_reel
-from bytereel_codec.sink import TargetFile
+from bytereel_codec.reel import Reel
+from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
+from bytereel_codec.sink import TargetFile, write_error
 from bytereel_codec.sources import read_fully
 
 _SPOOL_BYTES = 1 << 20
@@ -43,19 +43,22 @@ def _by_libav(path: Path, pictures: Path) -> Path:
 
     with FileReader(path) as reader:
         cut_up, marked = _is_cut_up(reader), is_reel(reader)
-    if cut_up:
-        unwrapped(path, pictures)
-    elif not rewritten(path, pictures):
-        if not marked:
-            raise no_reel()
-        return path
+    try:
+        if cut_up:
+            unwrapped(path, pictures)
+        elif not rewritten(path, pictures):
+            if not marked:
+                raise no_reel()
+            return path
+    except OSError as error:
+        raise write_error(error, pictures) from error
     return pictures
 
 
 def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:
     """The reel with every frame's place known, found by looking at every byte where some seem to be missing."""
     reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
-    if not reel.is_complete():
+    if not reel.frames.is_complete():
         reel.look_thoroughly()
     reel.learn_end()
     return reel

@@ -6,8 +6,7 @@ segment index in front of the reel where it is right, else by a pass over all he
 
 import hashlib
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from bytereel_codec.envelope import Buffer, Envelope, Secret
@@ -17,43 +16,8 @@ from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, recover_stripe
 from bytereel_codec.picture import Frame, FrameLoader
 from bytereel_codec.ranged import RangedReader
-from bytereel_codec.scan import FrameKey, ReelFrames, index_reels
+from bytereel_codec.scan import FrameKey, ReelFrames, frames_of_reel
 from bytereel_codec.segment import DIGEST_BYTES
-
-
-def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorough: bool = False) -> ReelFrames:
-    """The frames of the one reel in the file, or of the one named (`reel_id` may be its first bytes).
-
-    Raises: Permanent `reel.none`, `reel.several`, `reel.not_here`, and those of `index_reels`.
-    """
-    reels = index_reels(reader, thorough=thorough)
-    if not reels and not thorough:
-        reels = index_reels(reader, thorough=True)
-    if not reels:
-        raise no_reel()
-    ids = [found for found in reels if found.startswith(reel_id or b"")]
-    if not ids:
-        raise Permanent(
-            "reel.not_here",
-            "the file does not hold the reel that was asked for",
-            hint="it holds " + ", ".join(found.hex() for found in reels),
-        )
-    if len(ids) > 1:
-        raise Permanent(
-            "reel.several",
-            f"the file holds {len(ids)} reels",
-            hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids),
-        )
-    return reels[ids[0]]
-
-
-def no_reel() -> Permanent:
-    """The error for a file without a single frame of ours."""
-    return Permanent(
-        "reel.none",
-        "the file is no reel: it holds no bytereel frame",
-        hint="was it re-encoded? a reel of profile archive must keep its pictures as they are",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,36 +93,6 @@ class Reel:
                 self._locate = None
                 self.frames = frames_of_reel(self.reader, self.reel_id)
         return self.frames.places.get(key, ())
-
-    def is_complete(self) -> bool:
-        """Whether every data frame was seen (not yet that each is intact)."""
-        return all(
-            (Kind.DATA, segment, frame) in self.frames.places
-            for segment in range(self.segments)
-            for frame in range(self.frames.frames_in(segment))
-        )
-
-    def within_reach(self) -> Mapping[int, Collection[int]]:
-        """The data frames that were seen or that parity may bring back, by segment: no more than the file holds frames.
-
-        What a header states may be far more than is there; a loop over this is bounded by the file.
-        """
-        reach: defaultdict[int, set[int]] = defaultdict(set)
-        seen: Counter[tuple[int, int]] = Counter()
-        sums: Counter[tuple[int, int]] = Counter()
-        groups = max(1, self.shape.groups)
-        for kind, segment, frame in self.frames.places:
-            if kind == Kind.DATA and segment < self.segments:
-                reach[segment].add(frame)
-                seen[segment % groups, frame] += 1
-            elif kind == Kind.PARITY:
-                sums[segment % groups, frame] += 1
-        for (group, frame), columns in sums.items():
-            members = self.shape.members(group, self.segments)
-            if len(members) - seen[group, frame] <= columns + 1:  # the last segment may end before this frame
-                for segment in members:
-                    reach[segment].add(frame)
-        return reach
 
     def learn_end(self) -> None:
         """Where all of the last data segment is lost, learn how long it was from its first frame, recovered."""

@@ -7,7 +7,8 @@ looks at every byte, for reels in which bytes were lost or added.
 Memory is bounded: at most `FRAMES_MAX` frames are noted, `COPIES_MAX` places for each.
 """
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,6 +100,36 @@ class ReelFrames:
                 return self.highest_segment_frames
         return self.first.frames_per_segment
 
+    def is_complete(self) -> bool:
+        """Whether every data frame was seen (not yet that each is intact)."""
+        return all(
+            (Kind.DATA, segment, frame) in self.places
+            for segment in range(self.data_segments())
+            for frame in range(self.frames_in(segment))
+        )
+
+    def within_reach(self) -> Mapping[int, Collection[int]]:
+        """The data frames that were seen or that parity may bring back, by segment: no more than the file holds frames.
+
+        What a header states may be far more than is there; a loop over this is bounded by the file.
+        """
+        reach: defaultdict[int, set[int]] = defaultdict(set)
+        seen: Counter[tuple[int, int]] = Counter()
+        sums: Counter[tuple[int, int]] = Counter()
+        segments, groups = self.data_segments(), max(1, self.groups)
+        for kind, segment, frame in self.places:
+            if kind == Kind.DATA and segment < segments:
+                reach[segment].add(frame)
+                seen[segment % groups, frame] += 1
+            elif kind == Kind.PARITY:
+                sums[segment % groups, frame] += 1
+        for (group, frame), columns in sums.items():
+            members = range(group, segments, groups)
+            if len(members) - seen[group, frame] <= columns + 1:  # the last segment may end before this frame
+                for segment in members:
+                    reach[segment].add(frame)
+        return reach
+
 
 def _segments_stated(header: FrameHeader) -> int:
     """How many data segments the header says that the reel has; 0 where it does not."""
@@ -179,3 +210,38 @@ def is_readable(reader: RangedReader) -> bool:
             if found is not None and found.payload is not None:
                 return True
     return not larger
+
+
+def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorough: bool = False) -> ReelFrames:
+    """The frames of the one reel in the file, or of the one named (`reel_id` may be its first bytes).
+
+    Raises: Permanent `reel.none`, `reel.several`, `reel.not_here`, and those of `index_reels`.
+    """
+    reels = index_reels(reader, thorough=thorough)
+    if not reels and not thorough:
+        reels = index_reels(reader, thorough=True)
+    if not reels:
+        raise no_reel()
+    ids = [found for found in reels if found.startswith(reel_id or b"")]
+    if not ids:
+        raise Permanent(
+            "reel.not_here",
+            "the file does not hold the reel that was asked for",
+            hint="it holds " + ", ".join(found.hex() for found in reels),
+        )
+    if len(ids) > 1:
+        raise Permanent(
+            "reel.several",
+            f"the file holds {len(ids)} reels",
+            hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids),
+        )
+    return reels[ids[0]]
+
+
+def no_reel() -> Permanent:
+    """The error for a file without a single frame of ours."""
+    return Permanent(
+        "reel.none",
+        "the file is no reel: it holds no bytereel frame",
+        hint="was it re-encoded? a reel of profile archive must keep its pictures as they are",
+    )
