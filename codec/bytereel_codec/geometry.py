@@ -11,6 +11,7 @@ from bytereel_codec.errors import Permanent
 # What a picture keeps for itself: two frame headers (its own; one inside a parity frame's payload), nonce, tag, digest.
 FRAME_RESERVED_BYTES = 128 + 128 + 12 + 16 + 32
 SEGMENT_FRAMES_MAX = 4096
+DATA_FRAMES_MAX = 1 << 19  # 6.5 TB at 2160p; with parity as large, a decoder notes twice as many
 _SEGMENTS_WANTED = 24
 _SEGMENT_BYTES_WANTED = 26 << 20
 _SEGMENTS_MAX = 9000  # a store's multipart upload ends at 10,000 parts
@@ -119,8 +120,17 @@ def layout_for(source_bytes: int | None, *, geometry: Geometry | None = None, pa
         if parity:
             frames = max(1, min(frames, -(-total // _SEGMENTS_WANTED)))
         frames = max(frames, -(-total // _SEGMENTS_MAX))
-    if frames > SEGMENT_FRAMES_MAX:
-        raise Permanent(
-            "source.too_large", "the source is too large for one reel", expected=SEGMENT_FRAMES_MAX, actual=frames
-        )
+        require_frames(total)
     return Layout(geometry, frames, source_bytes)
+
+
+def require_frames(count: int) -> None:
+    """Raises: Permanent `source.too_large` when a reel cannot have that many data frames."""
+    if count > DATA_FRAMES_MAX:
+        raise Permanent(
+            "source.too_large",
+            "the source is too large for one reel",
+            hint="cut it into parts, or choose a larger geometry",
+            expected=DATA_FRAMES_MAX,
+            actual=count,
+        )

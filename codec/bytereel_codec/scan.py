@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bytereel_codec.errors import Permanent
+from bytereel_codec.geometry import DATA_FRAMES_MAX
 from bytereel_codec.header import MASKED_MAGIC, Flag, FrameHeader, Kind
 from bytereel_codec.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES
 from bytereel_codec.picture import HEADER_WINDOW_BYTES, FrameLoader, PictureReader, smallest_coded_bytes
 from bytereel_codec.ranged import RangedReader, read_range
 
-FRAMES_MAX = 1 << 20
+FRAMES_MAX = 2 * DATA_FRAMES_MAX + 2
 COPIES_MAX = 3
 REELS_MAX = 64
 _WINDOW_BYTES = 4 << 10

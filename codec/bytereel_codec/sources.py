@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bytereel_codec.folder import folder_stream
-from bytereel_codec.geometry import Layout
+from bytereel_codec.geometry import Layout, require_frames
 from bytereel_codec.leader import Leader, cut_name
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader
 
@@ -67,9 +67,10 @@ class FileFeed:
 class StreamFeed:
     """The segments of a stream, read one at a time under a lock, one byte ahead to know the last."""
 
-    def __init__(self, stream: BinaryIO, segment_bytes: int, start: bytes = b"") -> None:
+    def __init__(self, stream: BinaryIO, layout: Layout, start: bytes = b"") -> None:
         self._stream = stream
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = layout.segment_span_bytes
+        self._segment_frames = layout.frames_per_segment
         self._ahead = start
         self._lock = threading.Lock()
         self._index = 0
@@ -92,6 +93,7 @@ class StreamFeed:
             length = min(count, self._segment_bytes)
             self._ahead = bytes(view[length:count]) + self._ahead[known:]
             index, self._index = self._index, self._index + 1
+            require_frames(self._index * self._segment_frames)
             self._size += length
             return SourceSegment(index, BytesReader(view[:length]), 0, length, self._ended) if length else None
 
@@ -149,4 +151,4 @@ def _stream_source(leader: Leader, stream: BinaryIO) -> Source:
     start = bytearray(_SMALL_STREAM_BYTES)
     count = read_fully(stream, memoryview(start))
     size = count if count < len(start) else None
-    return Source(leader, size, lambda layout: StreamFeed(stream, layout.segment_span_bytes, bytes(start[:count])))
+    return Source(leader, size, lambda layout: StreamFeed(stream, layout, bytes(start[:count])))
