@@ -36,13 +36,18 @@ WORKERS_MAX = 256
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """How to encode. `geometry` None: chosen by size. `workers`: threads. `progress(done, total)`: source bytes."""
+    """How to encode. `geometry` None: chosen by size. `workers`: threads. `progress(done, total)`: source bytes.
+
+    `sha256`: keep the plain SHA-256 of the whole in the leader too; it takes a thread of its own, as it cannot be
+    put together from the segments' digests.
+    """
 
     profile: str = "archive"
     parity_percent: float = 0.0
     secret: Secret | None = None
     workers: int = 1
     compress: bool = True
+    sha256: bool = False
     geometry: Geometry | None = None
     name: str | None = None
     replace: bool = True
@@ -148,12 +153,12 @@ class _Encoding:
         head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_pictures)
         target.write_at(0, head.write(self._source.leader))
         sink = OrderedSink(target, head.size)
-        feed = self._source.feed(self._layout)
+        feed = self._source.feed(self._layout, self._options.sha256)
         self._in_threads(sink, lambda: self._encode_segments(feed, sink))
         self._source.check()
         layout = self._parameters.layout(feed.source_bytes())
         parity = self._write_parity(target, sink, layout) if isinstance(target, TargetFile) else []
-        return self._finish(target, sink, head, layout, parity)
+        return self._finish(target, sink, head, layout, parity, feed.sha256())
 
     def _finish(
         self,
@@ -162,6 +167,7 @@ class _Encoding:
         head: HeadWriter,
         layout: Layout,
         parity: list[ChunkSizes],
+        sha256: str | None,
     ) -> tuple[int, EncodeSummary]:
         facts = [self._facts[index] for index in range(layout.segments)]
         assert layout.source_bytes is not None
@@ -171,7 +177,7 @@ class _Encoding:
             segments=layout.segments,
             parity_segments=len(parity),
             digest=tree_digest(fact.digest for fact in facts),
-            sha256=facts[0].digest.hex() if len(facts) == 1 else None,
+            sha256=facts[0].digest.hex() if len(facts) == 1 else sha256,
         )
         picture = tail_picture(layout, parity)
         tail = head.tail(leader, picture)

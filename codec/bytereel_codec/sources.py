@@ -3,9 +3,11 @@
 A feed hands out segments to several threads; each is read by the thread that takes it.
 """
 
+import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from bytereel_codec.leader import Leader, cut_name
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader
 
 _SMALL_STREAM_BYTES = 8 << 20
+_HASHED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,16 @@ class Feed(Protocol):
     def source_bytes(self) -> int:
         """The size of the source; for a stream only once `next` gave None."""
 
+    def sha256(self) -> str | None:
+        """The plain SHA-256 (hex) of the whole source, if it was asked for; once `next` gave None."""
+
 
 class FileFeed:
     """The segments of a regular file."""
 
-    def __init__(self, reader: FileReader, layout: Layout) -> None:
+    def __init__(self, reader: FileReader, layout: Layout, *, hashed: bool = False) -> None:
+        """With `hashed` a thread of its own reads the file from start to end, beside the workers."""
+        self._hashing = ThreadPoolExecutor(1).submit(_sha256_of, reader) if hashed else None
         self._reader = reader
         self._layout = layout
         self._lock = threading.Lock()
@@ -63,11 +71,16 @@ class FileFeed:
         """The size when the file was opened."""
         return self._reader.size_bytes
 
+    def sha256(self) -> str | None:
+        """The digest, waited for."""
+        return self._hashing.result() if self._hashing else None
+
 
 class StreamFeed:
     """The segments of a stream, read one at a time under a lock, one byte ahead to know the last."""
 
-    def __init__(self, stream: BinaryIO, layout: Layout, start: bytes = b"") -> None:
+    def __init__(self, stream: BinaryIO, layout: Layout, start: bytes = b"", *, hashed: bool = False) -> None:
+        self._digest = hashlib.sha256() if hashed else None
         self._stream = stream
         self._segment_bytes = layout.segment_span_bytes
         self._segment_frames = layout.frames_per_segment
@@ -95,11 +108,17 @@ class StreamFeed:
             index, self._index = self._index, self._index + 1
             require_frames(self._index * self._segment_frames)
             self._size += length
+            if self._digest is not None:
+                self._digest.update(view[:length])
             return SourceSegment(index, BytesReader(view[:length]), 0, length, self._ended) if length else None
 
     def source_bytes(self) -> int:
         """How many bytes came."""
         return self._size
+
+    def sha256(self) -> str | None:
+        """The digest of the bytes that came."""
+        return self._digest.hexdigest() if self._digest else None
 
 
 def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
@@ -114,16 +133,23 @@ def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
     return done
 
 
+def _sha256_of(reader: FileReader) -> str:
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
+    for offset in range(0, reader.size_bytes, _HASHED_BYTES):
+        digest.update(buffer[: reader.read_into(offset, buffer)])
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened source: what its leader says so far, its size where known, and the feed for a layout.
+    """An opened source: what its leader says so far, its size where known.
 
-    `check` raises when the source was not what it was when it was opened.
+    `feed(layout, hashed)` gives out its segments; `check` raises when the source changed since it was opened.
     """
 
     leader: Leader
     size: int | None
-    feed: Callable[[Layout], Feed]
+    feed: Callable[[Layout, bool], Feed]
     check: Callable[[], None] = lambda: None
 
 
@@ -143,7 +169,12 @@ def opened_source(source: str, name: str | None, leader: Leader) -> Iterator[Sou
             yield replace(opened, check=stream.check)
     else:
         with FileReader(source) as reader:
-            yield Source(leader, reader.size_bytes, lambda layout: FileFeed(reader, layout), reader.check_unchanged)
+            yield Source(
+                leader,
+                reader.size_bytes,
+                lambda layout, hashed: FileFeed(reader, layout, hashed=hashed),
+                reader.check_unchanged,
+            )
 
 
 def _stream_source(leader: Leader, stream: BinaryIO) -> Source:
@@ -151,4 +182,4 @@ def _stream_source(leader: Leader, stream: BinaryIO) -> Source:
     start = bytearray(_SMALL_STREAM_BYTES)
     count = read_fully(stream, memoryview(start))
     size = count if count < len(start) else None
-    return Source(leader, size, lambda layout: StreamFeed(stream, layout, bytes(start[:count])))
+    return Source(leader, size, lambda layout, hashed: StreamFeed(stream, layout, bytes(start[:count]), hashed=hashed))

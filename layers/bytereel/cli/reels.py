@@ -50,6 +50,7 @@ def encode(
         str | None, typer.Option(help="Picture size, such as 1080p.", show_default="by the size of IN")
     ] = None,
     compress: Annotated[bool, typer.Option("--compress/--no-compress", help="zstd, where it helps.")] = True,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Keep the plain SHA-256 of the whole too.")] = False,
     name: Annotated[str | None, typer.Option(help="The name to keep in the reel.", show_default="IN's own")] = None,
     force: Force = False,
     as_json: Json = False,
@@ -67,6 +68,7 @@ def encode(
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
             compress=compress,
+            sha256=sha256,
             geometry=geometry_named(geometry) if geometry else None,
             name=name,
             replace=force,
