@@ -31,7 +31,7 @@ class Scale:
     rounds: int
 
 
-FULL = Scale(1024 * MEBIBYTE, 256 * MEBIBYTE, 64 * MEBIBYTE, 10_000, 3)
+FULL = Scale(1024 * MEBIBYTE, 256 * MEBIBYTE, 64 * MEBIBYTE, 10_000, 5)
 QUICK = Scale(64 * MEBIBYTE, 64 * MEBIBYTE, 16 * MEBIBYTE, 500, 2)
 # The road holds a source twice, its fragments and the video at once; beside them lies what `encode` wrote.
 _COPIES_HELD = 5
