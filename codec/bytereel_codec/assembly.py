@@ -6,13 +6,14 @@ Source: FORMAT.md sections 6 and 10.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bytereel_codec.boxes import SIDX_REFERENCES_MAX, free, init_section, segment_index, sidx_bytes
 from bytereel_codec.envelope import Envelope
 from bytereel_codec.geometry import Layout
-from bytereel_codec.leader import Leader
+from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.parity import parity_first_picture
-from bytereel_codec.segment import ReelParameters, SegmentWriter
+from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 
 _LEADER_ROOM = 256  # what a leader grows by when size and digests become known, and its prevention bytes
 _SMALLEST_BOX = 8
@@ -71,6 +72,24 @@ class HeadWriter:
         else:
             middle = [(sum(sizes), len(sizes)) for sizes in segments]
         return segment_index(self._parameters.geometry, [(self._leader_room, 1), *middle, (tail_bytes, 1)])
+
+
+def finished_leader(
+    leader: Leader,
+    source_bytes: int,
+    data: Sequence[SegmentFacts],
+    parity_segments: int,
+    sha256: str | None = None,
+) -> Leader:
+    """The leader with all that is known at the end. A single segment's digest is the plain SHA-256 of the whole."""
+    return replace(
+        leader,
+        size_bytes=source_bytes,
+        segments=len(data),
+        parity_segments=parity_segments,
+        digest=tree_digest(facts.digest for facts in data),
+        sha256=data[0].digest.hex() if len(data) == 1 else sha256,
+    )
 
 
 def tail_picture(layout: Layout, parity: Sequence[ChunkSizes]) -> int:

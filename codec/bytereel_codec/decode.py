@@ -17,8 +17,9 @@ from typing import Protocol
 from bytereel_codec.envelope import Buffer, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.folder import FolderExtractor
-from bytereel_codec.leader import Leader, safe_name, tree_digest
+from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.losses import Losses
+from bytereel_codec.names import safe_name
 from bytereel_codec.opening import opened_reel
 from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.sink import StreamTarget, TargetFile
@@ -102,7 +103,7 @@ class _Decoding:
         self._reel = reel
         self._options = options
         self._leader = self._read_leader()
-        self._size = self._source_bytes()
+        self._size = ReelReader(reel).source_bytes(self._leader)
         self._start = max(0, min(options.start, self._size))
         self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
         self._reach = None if reel.frames.is_complete() else reel.frames.within_reach()
@@ -157,21 +158,6 @@ class _Decoding:
             if not self._options.salvage:
                 raise
             return None
-
-    def _source_bytes(self) -> int:
-        """The leader's word where it fits the layout, else what the last frame says, else the most it could be."""
-        last = self._reel.segments - 1
-        if last < 0:
-            return 0
-        frame = self._reel.frames.frames_in(last) - 1
-        offset = self._reel.offset_of(last, frame)
-        stated = self._leader.size_bytes if self._leader else None
-        if stated is not None and offset < stated <= offset + self._reel.span_bytes:
-            return stated
-        try:
-            return offset + len(ReelReader(self._reel).block(last, frame).content)
-        except Integrity:
-            return offset + self._reel.span_bytes
 
     def _read_into(self, target: _Target, *, workers: int) -> None:
         tasks = iter(self._tasks())

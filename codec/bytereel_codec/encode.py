@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from bytereel_codec.assembly import ChunkSizes, HeadWriter, tail_picture
+from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, tail_picture
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.geometry import Geometry, Layout, layout_for
-from bytereel_codec.leader import Leader, tree_digest
+from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
 from bytereel_codec.profiles import profile_named
 from bytereel_codec.ranged import FileReader
@@ -106,16 +106,8 @@ class _Encoding:
         self._layout = layout_for(source.size, geometry=options.geometry, parity=options.parity_percent > 0)
         shape = parity_shape(self._layout.segments, options.parity_percent)
         secret = options.secret
-        self._parameters = ReelParameters(
-            options.random(16),
-            self._layout.geometry,
-            self._layout.frames_per_segment,
-            self._layout.segments,
-            shape.groups,
-            shape.columns,
-            options.compress,
-            secret is not None,
-            secret.scrypt_log2_n if secret else 0,
+        self._parameters = ReelParameters.drawn(
+            self._layout, shape.groups, shape.columns, secret, options.random, compress=options.compress
         )
         self._key = secret.reel_key(self._parameters.reel_id, self._parameters.scrypt_log2_n) if secret else None
         self._facts: dict[int, SegmentFacts] = {}
@@ -171,14 +163,7 @@ class _Encoding:
     ) -> tuple[int, EncodeSummary]:
         facts = [self._facts[index] for index in range(layout.segments)]
         assert layout.source_bytes is not None
-        leader = replace(
-            self._source.leader,
-            size_bytes=layout.source_bytes,
-            segments=layout.segments,
-            parity_segments=len(parity),
-            digest=tree_digest(fact.digest for fact in facts),
-            sha256=facts[0].digest.hex() if len(facts) == 1 else sha256,
-        )
+        leader = finished_leader(self._source.leader, layout.source_bytes, facts, len(parity), sha256)
         picture = tail_picture(layout, parity)
         tail = head.tail(leader, picture)
         sink.write(tail)

@@ -31,6 +31,7 @@ _SAMPLES = 4
 _SAMPLE_BYTES = 4096
 _WORTHWHILE = 0.95
 _ZSTD_LEVEL = 3
+_CHECK_BYTES = 8
 
 Buffer = bytes | bytearray | memoryview
 
@@ -58,6 +59,11 @@ class Secret:
                 "secret.wrong_kind", "the reel was sealed with the other kind of secret", hint=f"use {wanted}"
             )
         return _derived(self, reel_id, scrypt_log2_n)
+
+    def check(self, reel_id: bytes, scrypt_log2_n: int) -> str:
+        """A value (hex) by which workers see that they hold the same secret; it says nothing about the key."""
+        key = self.reel_key(reel_id, scrypt_log2_n)
+        return HKDF(SHA256(), _CHECK_BYTES, reel_id, b"bytereel key check").derive(key).hex()
 
 
 @lru_cache(maxsize=16)

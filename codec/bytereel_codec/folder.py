@@ -7,15 +7,14 @@ and symbolic links are made last, so that no file is written through one. Device
 import os
 import stat
 import tarfile
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from bytereel_codec.errors import BytereelError, Integrity, Permanent
+from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.sink import write_error
 
 MEMBERS_MAX = 10_000_000
@@ -36,35 +35,27 @@ _KINDS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FolderStream:
-    """The reading end of a folder's tar stream. `check` raises what went wrong while it was made."""
+    """The reading end of a folder's tar stream, and the writing of it, which goes on beside the reading."""
 
     stream: BinaryIO
-    errors: list[BytereelError] = field(default_factory=list)
+    writing: Future[None]
 
     def check(self) -> None:
-        """Raise the error that ended the stream early, if one did."""
-        if self.errors:
-            raise self.errors[0]
+        """Raise what ended the stream early, if something did; only after this is its end the end of the folder."""
+        self.writing.result()
 
 
 @contextmanager
 def folder_stream(folder: Path) -> Iterator[FolderStream]:
     """The folder's tar stream, members in sorted order, made by a thread while it is read."""
     reading, writing = os.pipe()
-    with os.fdopen(reading, "rb", buffering=0) as stream:
-        made = FolderStream(stream)
-        thread = threading.Thread(target=_write_tar, args=(folder, writing, made.errors), daemon=True)
-        thread.start()
-        try:
-            yield made
-        finally:
-            stream.close()
-            thread.join()
+    with ThreadPoolExecutor(1, "tar") as pool, os.fdopen(reading, "rb", buffering=0) as stream:
+        yield FolderStream(stream, pool.submit(_write_tar, folder, writing))
 
 
-def _write_tar(folder: Path, descriptor: int, errors: list[BytereelError]) -> None:
+def _write_tar(folder: Path, descriptor: int) -> None:
     try:
         with (
             os.fdopen(descriptor, "wb", buffering=_COPY_BYTES) as pipe,
@@ -74,16 +65,12 @@ def _write_tar(folder: Path, descriptor: int, errors: list[BytereelError]) -> No
                 _add_member(tar, folder, path)
     except BrokenPipeError:
         return  # the reader gave up, and knows why
-    except BytereelError as error:
-        errors.append(error)
     except (OSError, ValueError, tarfile.TarError) as error:
-        errors.append(
-            Permanent(
-                "source.unreadable",
-                f"a file of {str(folder)!r} cannot be read: {error}",
-                hint="check the permissions below the folder, and that nothing changes it meanwhile",
-            )
-        )
+        raise Permanent(
+            "source.unreadable",
+            f"a file of {str(folder)!r} cannot be read: {error}",
+            hint="check the permissions below the folder, and that nothing changes it meanwhile",
+        ) from error
 
 
 def _members(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,6 @@ from typing import Any
 from bytereel_codec.errors import Integrity
 
 LEADER_BYTES_MAX = 16 << 10
-NAME_BYTES_MAX = 1024
 KINDS = ("file", "folder")
 
 
@@ -106,19 +105,3 @@ def tree_digest(segment_digests: Iterable[bytes]) -> str:
     for digest in segment_digests:
         whole.update(digest)
     return whole.hexdigest()
-
-
-def cut_name(name: str) -> str:
-    """The name as a leader keeps it: at most `NAME_BYTES_MAX` bytes of its last component."""
-    last = name.replace("\x00", "").rsplit("/", 1)[-1]
-    return last.encode("utf-8", "surrogateescape")[:NAME_BYTES_MAX].decode("utf-8", "surrogateescape") or "unnamed"
-
-
-def safe_name(name: str, fallback: str = "restored") -> str:
-    """A file name that stays in its folder: no separator, no NUL, not `.` or `..`, 255 bytes at most.
-
-    The name inside a reel is somebody else's word. Source: POSIX 3.170 (filename), NAME_MAX on Linux.
-    """
-    last = name.replace("\x00", "").replace("\\", "/").rsplit("/", 1)[-1]
-    last = last.encode("utf-8", "surrogateescape")[:255].decode("utf-8", "surrogateescape")
-    return fallback if last.strip() in ("", ".", "..") else last

@@ -90,8 +90,7 @@ class Reel:
             return (place,)
         with self._lock:
             if self._locate is not None:
-                self._locate = None
-                self.frames = frames_of_reel(self.reader, self.reel_id)
+                self._index_again(thorough=False)
         return self.frames.places.get(key, ())
 
     def learn_end(self) -> None:
@@ -107,9 +106,32 @@ class Reel:
             if self._thorough:
                 return False
             self._thorough = True
-            self._locate = None
-            self.frames = frames_of_reel(self.reader, self.reel_id, thorough=True)
+            self._index_again(thorough=True)
             return True
+
+    def _index_again(self, *, thorough: bool) -> None:
+        """Find every frame, keeping what was known of the reel's end; under the lock."""
+        known, self._locate = self.frames, None
+        self.frames = frames_of_reel(self.reader, self.reel_id, thorough=thorough)
+        self.frames.segments = self.frames.segments or known.segments
+        if self.frames.last_segment_frames is None and self.segments == known.data_segments():
+            self.frames.last_segment_frames = known.last_segment_frames
+
+    def require_reach(self) -> None:
+        """Refuse a reel of which whole segments are gone, and with it any number that a hostile header states.
+
+        Raises: Integrity `reel.damaged`. Says nothing of a reel whose frames are still found by its index.
+        """
+        if self._locate is None and not self.frames.is_complete():
+            gone = self.segments - len(self.frames.within_reach())
+            if gone > 0:
+                raise Integrity(
+                    "reel.damaged",
+                    f"{gone} of {self.segments} segments of the reel are lost",
+                    hint="bytereel decode --salvage writes what is left",
+                    expected=self.segments,
+                    actual=self.segments - gone,
+                )
 
     def stripe(self, segment: int, frame: int, reader: "ReelReader") -> dict[int, tuple[FrameHeader, memoryview]]:
         """What parity brings back of the stripe that a frame lies in; the last stripe is kept."""
@@ -153,6 +175,24 @@ class ReelReader:
                 self._reel.key_is_right = self._envelope.sealed
                 return Leader.from_bytes(content)
         return None
+
+    def source_bytes(self, leader: Leader | None) -> int:
+        """The size of the original: the leader's word where it lies in the last frame, else what that frame says.
+
+        Where that frame is lost too, the most that it could be.
+        """
+        last = self._reel.segments - 1
+        if last < 0:
+            return 0
+        frame = self._reel.frames.frames_in(last) - 1
+        offset = self._reel.offset_of(last, frame)
+        stated = leader.size_bytes if leader else None
+        if stated is not None and offset < stated <= offset + self._reel.span_bytes:
+            return stated
+        try:
+            return offset + len(self.block(last, frame).content)
+        except Integrity:
+            return offset + self._reel.span_bytes
 
     def block(self, segment: int, frame: int) -> Block:
         """A data frame's source bytes, good until the next call; recovered by parity where they are lost.

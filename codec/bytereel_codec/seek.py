@@ -23,6 +23,8 @@ from bytereel_codec.scan import FrameKey, ReelFrames, find_frames
 
 _HEAD_BYTES = 16 << 10
 _HEAD_BYTES_MAX = 1 << 20
+_PICTURE_BYTES_MIN = 512  # the smallest geometry's filler, one macroblock, and its boxes take more
+_LEADERS = 2
 
 
 class _Index:
@@ -36,16 +38,20 @@ class _Index:
         for size, pictures in references:
             self._starts.append((picture, start))
             picture, start = picture + pictures, start + size
-        self.end = start
-        self._pictures = picture
+        self._end = start
+        self.pictures = picture
+
+    def fits(self, size: int) -> bool:
+        """Whether the index can be that of a file of that size: it ends with it, and no picture is impossibly small."""
+        return self._end == size and self.pictures * _PICTURE_BYTES_MIN <= size
 
     def locate(self, key: FrameKey) -> int | None:
         """Where the frame's first sample lies, None when the index does not lead there."""
         kind, segment, frame = key
         picture = 1 + segment * self._first.frames_per_segment + frame
         if kind == Kind.LEADER:
-            picture = 0 if frame == 0 else self._pictures - 1
-        if kind == Kind.PARITY or not 0 <= picture < self._pictures:
+            picture = 0 if frame == 0 else self.pictures - 1
+        if kind == Kind.PARITY or not 0 <= picture < self.pictures:
             return None
         number, start = self._entry(picture)
         for _, (place, header) in zip(range(picture - number + 1), find_frames(self._reader, start), strict=False):
@@ -64,7 +70,7 @@ class _Index:
 def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     """The reel in a ranged reader, its frames found by the index where that is right."""
     first, index = _read_index(reader)
-    if first is None or index is None or index.end != reader.size_bytes:
+    if first is None or index is None or not index.fits(reader.size_bytes):
         return fully_indexed(reader, secret)
     frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
     reel = Reel(reader, frames, secret, locate=index.locate)
@@ -73,6 +79,8 @@ def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     if leader is None or leader.size_bytes is None or geometry is None:
         return fully_indexed(reader, secret)
     layout = Layout(geometry, first.frames_per_segment, leader.size_bytes)
+    if layout.frames + _LEADERS > index.pictures:
+        return fully_indexed(reader, secret)
     frames.segments = layout.segments
     frames.last_segment_frames = layout.frames_in(layout.segments - 1) if layout.segments else 0
     return reel
@@ -176,20 +184,9 @@ def open_reel(reel: Path | str | RangedReader, secret: Secret | None = None) -> 
     with ExitStack() as stack:
         reader = stack.enter_context(FileReader(reel)) if isinstance(reel, Path | str) else reel
         opened = reel_of(reader, secret)
-        size = size_of(opened)
+        frames = ReelReader(opened)
+        size = frames.source_bytes(frames.leader())
         return io.BufferedReader(ReelFile(opened, size, stack.pop_all()), buffer_size=64 << 10)
-
-
-def size_of(reel: Reel) -> int:
-    """The size of the original: what the leader states, else where the last frame ends."""
-    reader = ReelReader(reel)
-    leader = reader.leader()
-    if leader is not None and leader.size_bytes is not None:
-        return leader.size_bytes
-    if not reel.segments:
-        return 0
-    last = reader.block(reel.segments - 1, reel.frames.frames_in(reel.segments - 1) - 1)
-    return last.offset + len(last.content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,18 @@ Source: FORMAT.md sections 7 and 8.
 
 import base64
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bytereel_codec.envelope import Envelope
+from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.geometry import Geometry, Layout, geometry_named
 from bytereel_codec.header import Flag, FrameHeader, Kind
 from bytereel_codec.picture import PictureWriter
 from bytereel_codec.ranged import RangedReader, read_exactly
 
 DIGEST_BYTES = 32
+REEL_ID_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,30 @@ class ReelParameters:
     compress: bool = True
     sealed: bool = False
     scrypt_log2_n: int = 0
+
+    @classmethod
+    def drawn(
+        cls,
+        layout: Layout,
+        groups: int,
+        columns: int,
+        secret: Secret | None,
+        random: Callable[[int], bytes],
+        *,
+        compress: bool = True,
+    ) -> "ReelParameters":
+        """The parameters of a new reel, its id drawn from `random`."""
+        return cls(
+            random(REEL_ID_BYTES),
+            layout.geometry,
+            layout.frames_per_segment,
+            layout.segments,
+            groups,
+            columns,
+            compress,
+            sealed=secret is not None,
+            scrypt_log2_n=secret.scrypt_log2_n if secret else 0,
+        )
 
     @property
     def segment_span_bytes(self) -> int:

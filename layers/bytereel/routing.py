@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bytereel_codec.names import fitted_name
+
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 
 DEFAULT_CONVERSION = "archive"
 MANIFEST_SUFFIX = ".manifest.json"
-NAME_BYTES_MAX = 255
 
 Conversions = Mapping[str, Conversion]
 """The conversions that this worker can do, by name."""
@@ -54,12 +55,7 @@ def output_key(route: Route, output_name: str) -> str:
     return "/".join(part for part in (route.conversion, route.profile, folders, output_name) if part)
 
 
-def manifest_key(output: str, job_id: str) -> str:
+def manifest_key(output: str) -> str:
     """The manifest's key beside the output: its name and a suffix, shortened where a file system wants it."""
     folders, slash, name = output.rpartition("/")
-    encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) + len(MANIFEST_SUFFIX) > NAME_BYTES_MAX:
-        mark = f"~{job_id[:8]}"
-        encoded = encoded[: NAME_BYTES_MAX - len(MANIFEST_SUFFIX) - len(mark)]
-        name = encoded.decode("utf-8", "ignore") + mark
-    return f"{folders}{slash}{name}{MANIFEST_SUFFIX}"
+    return f"{folders}{slash}{fitted_name(name, MANIFEST_SUFFIX)}"

@@ -241,3 +241,16 @@ def test_a_damaged_index_costs_nothing(tmp_path):
         with open_reel(tmp_path / "reel") as file:
             assert file.read() == original
         assert verify(tmp_path / "reel").whole
+
+
+def test_a_lost_last_segment_comes_back_to_random_access_too(tmp_path):
+    original = bytes(range(256)) * (SPAN * 19 // 256)
+    reel = made(original, parity_percent=30, geometry=SMALL, compress=False)
+    last = chunks_of(reel)[0].header.segments - 1
+    dropped = [c for c in chunks_of(reel) if (c.header.kind, c.header.segment) == (Kind.DATA, last)]
+    (tmp_path / "reel").write_bytes(zeroed(reel, dropped))
+    with open_reel(tmp_path / "reel") as file:
+        file.seek(-10, 2)
+        assert file.read() == original[-10:]
+        file.seek(0)
+        assert file.read() == original

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
+from bytereel.conversions.restore import RestoreConversion
 from bytereel_codec import (
     BytereelError,
     DecodeOptions,
@@ -267,6 +268,22 @@ def lone_reel(leader: Leader, content: bytes, *, tail: bytes = b"") -> bytes:
 def test_a_leader_that_lies_about_the_size_is_not_believed(size):
     with pytest.raises(Integrity):
         restored(lone_reel(Leader("x", size_bytes=size), bytes(100)))
+
+
+@pytest.mark.parametrize("size", [10**11, 2**62])
+def test_a_restore_plans_no_more_segments_than_the_reel_holds(size):
+    reel = lone_reel(Leader("x", size_bytes=size, segments=size // SPAN), bytes(100))
+    index = segment_index(SMALL, [(len(reel), 3)])
+    for hostile in (reel, box(b"ftyp", b"iso6") + index + reel):
+        plan = RestoreConversion().plan(BytesReader(hostile), "x.mp4", "original")
+        assert len(plan.segments) <= 1
+
+
+def test_a_restore_refuses_a_reel_of_which_millions_of_segments_are_gone():
+    reel = forged(forged_header(segments=2**24 - 1), bytes(SPAN))
+    with pytest.raises(Integrity) as raised:
+        RestoreConversion().plan(BytesReader(reel), "x.mp4", "original")
+    assert raised.value.error_id == "reel.damaged"
 
 
 def test_a_leader_that_lies_about_the_digest_is_not_believed():

@@ -123,7 +123,7 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Copy a job's output out of the outbox."""
-    from bytereel_codec.leader import safe_name
+    from bytereel_codec.names import safe_name
     from bytereel_codec.sink import StreamTarget, TargetFile
 
     from bytereel.operations import find_job

@@ -1,18 +1,19 @@
 """`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own."""
 
-import hashlib
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from os import urandom
 from typing import Any
 
-from bytereel_codec.assembly import HeadWriter, tail_picture
+from bytereel_codec.assembly import HeadWriter, finished_leader, tail_picture
 from bytereel_codec.envelope import Envelope, Secret
+from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import Layout, geometry_named, layout_for
 from bytereel_codec.header import Kind
-from bytereel_codec.leader import Leader, cut_name, tree_digest
+from bytereel_codec.leader import Leader
+from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
 from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
 from bytereel_codec.profiles import PROFILES
@@ -20,12 +21,11 @@ from bytereel_codec.ranged import RangedReader
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.version import SOFTWARE
 
-from bytereel.conversions import Assembly, Buffer, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
 DATA_STAGE = 0
 PARITY_STAGE = 1
-REEL_SUFFIX = ".mp4"
-NAME_BYTES_MAX = 255
+_HINT = "start the workers with the passphrase or key of before, then retry the job"
 # A picture, its coded form at its worst, and the copies that compressing and sealing make.
 _PICTURES_HELD = 7
 
@@ -49,29 +49,20 @@ class ArchiveConversion:
         size = source.size_bytes
         layout = layout_for(size, parity=self._parity_percent > 0)
         shape = parity_shape(layout.segments, self._parity_percent)
-        parameters = ReelParameters(
-            self._random(16),
-            layout.geometry,
-            layout.frames_per_segment,
-            layout.segments,
-            shape.groups,
-            shape.columns,
-            sealed=self._secret is not None,
-            scrypt_log2_n=self._secret.scrypt_log2_n if self._secret else 0,
-        )
+        parameters = ReelParameters.drawn(layout, shape.groups, shape.columns, self._secret, self._random)
         leader = Leader(
             cut_name(name),
             profile=profile,
-            size_bytes=size,
-            segments=layout.segments,
             parity_percent=self._parity_percent,
-            parity_segments=shape.segments,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             software=SOFTWARE,
         )
         data = [PlannedSegment(*layout.segment_range(index), DATA_STAGE) for index in range(layout.segments)]
         parity = [PlannedSegment(0, size, PARITY_STAGE)] * shape.segments
-        return Plan({"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}, [*data, *parity])
+        planned = {"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}
+        if self._secret:
+            planned["key_check"] = self._secret.check(parameters.reel_id, parameters.scrypt_log2_n)
+        return Plan(planned, [*data, *parity])
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures, whatever the segment's length; the key's derivation where there is a passphrase."""
@@ -94,9 +85,7 @@ class ArchiveConversion:
             sizes = yield from write_parity_segment(parameters, layout, index - layout.segments, fetch)
             return {"chunk_bytes": list(sizes)}
         last = index == layout.segments - 1
-        facts = yield from _widened(
-            self._writer(parameters).write(index, source, segment.start, segment.end, last=last)
-        )
+        facts = yield from self._writer(plan, parameters).write(index, source, segment.start, segment.end, last=last)
         return facts.to_dict()
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
@@ -104,16 +93,14 @@ class ArchiveConversion:
         parameters, layout = _parameters(plan)
         data = [SegmentFacts.from_dict(item.result) for item in finished if item.stage == DATA_STAGE]
         parity = [tuple(item.result["chunk_bytes"]) for item in finished if item.stage == PARITY_STAGE]
-        plain = data[0].digest.hex() if len(data) == 1 else None
-        known = {**plan["leader"], "digest": tree_digest(facts.digest for facts in data), "sha256": plain}
-        leader = Leader(**known)
-        head = HeadWriter(parameters, self._envelope(parameters), layout, leader, sum(map(len, parity)))
+        leader = finished_leader(Leader(**plan["leader"]), plan["source_bytes"], data, len(parity))
+        head = HeadWriter(parameters, self._envelope(plan, parameters), layout, leader, sum(map(len, parity)))
         tail = head.tail(leader, tail_picture(layout, parity))
         start = head.write(leader, [facts.chunk_bytes for facts in data], parity, len(tail))
         facts = {
             "reel_id": parameters.reel_id.hex(),
             "digest": leader.digest,
-            "sha256": plain,
+            "sha256": leader.sha256,
             "sealed": parameters.sealed,
             "geometry": layout.geometry.name,
             "pictures": tail_picture(layout, parity) + 1,
@@ -121,40 +108,33 @@ class ArchiveConversion:
         }
         order = sorted(item.index for item in finished)
         return Assembly(
-            start, order, tail, _output_name(leader.name), {k: v for k, v in facts.items() if v is not None}
+            start, order, tail, fitted_name(leader.name, REEL_SUFFIX), {k: v for k, v in facts.items() if v is not None}
         )
 
-    def _envelope(self, parameters: ReelParameters) -> Envelope:
+    def _envelope(self, plan: Mapping[str, Any], parameters: ReelParameters) -> Envelope:
+        """The reel's envelope. Raises: Permanent `secret.missing`, `secret.changed` since the job was planned."""
         if not parameters.sealed:
             return Envelope(None)
-        assert self._secret is not None
+        if self._secret is None:
+            raise Permanent(
+                "secret.missing", "the job was planned with a secret that this worker does not have", hint=_HINT
+            )
+        if self._secret.check(parameters.reel_id, parameters.scrypt_log2_n) != plan["key_check"]:
+            raise Permanent("secret.changed", "the secret is not the one that the job was planned with", hint=_HINT)
         return Envelope(self._secret.reel_key(parameters.reel_id, parameters.scrypt_log2_n), self._random)
 
-    def _writer(self, parameters: ReelParameters) -> SegmentWriter:
+    def _writer(self, plan: Mapping[str, Any], parameters: ReelParameters) -> SegmentWriter:
         """This thread's writer; its buffers serve the next segment of the same reel too."""
         kept: tuple[ReelParameters, SegmentWriter] | None = getattr(self._kept, "writer", None)
         if kept is None or kept[0] != parameters:
-            kept = (parameters, SegmentWriter(parameters, self._envelope(parameters)))
+            kept = (parameters, SegmentWriter(parameters, self._envelope(plan, parameters)))
             self._kept.writer = kept
         return kept[1]
-
-
-def _output_name(name: str) -> str:
-    """The name of a source's reel; one too long for a file system is cut and told apart by its digest."""
-    encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) + len(REEL_SUFFIX) > NAME_BYTES_MAX:
-        mark = "~" + hashlib.sha256(encoded).hexdigest()[:8]
-        name = encoded[: NAME_BYTES_MAX - len(REEL_SUFFIX) - len(mark)].decode("utf-8", "ignore") + mark
-    return name + REEL_SUFFIX
 
 
 def _parameters(plan: Mapping[str, Any]) -> tuple[ReelParameters, Layout]:
     parameters = ReelParameters.from_dict(plan["reel"])
     return parameters, parameters.layout(plan["source_bytes"])
-
-
-def _widened(chunks: Generator[memoryview, None, SegmentFacts]) -> Generator[Buffer, None, SegmentFacts]:
-    return (yield from chunks)
 
 
 class _FragmentFrames:

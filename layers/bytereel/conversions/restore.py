@@ -12,14 +12,17 @@ from typing import Any
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity
 from bytereel_codec.geometry import Layout, geometry_named, geometry_of_span
-from bytereel_codec.leader import safe_name, tree_digest
+from bytereel_codec.leader import tree_digest
+from bytereel_codec.names import REEL_SUFFIX, safe_name
 from bytereel_codec.ranged import RangedReader
 from bytereel_codec.reel import Reel, ReelReader
-from bytereel_codec.seek import reel_of, size_of
+from bytereel_codec.seek import reel_of
 
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
-REELS_KEPT = 4
+REELS_KEPT = 2
+# What the index of an open reel takes for each frame (measured: about 250 bytes).
+_PLACE_BYTES = 300 * REELS_KEPT
 # A picture, its coded form, and the copies that opening and decompressing make.
 _PICTURES_HELD = 6
 
@@ -39,12 +42,14 @@ class RestoreConversion:
         """Read the leader, and take the reel's own segments. Raises: Permanent `reel.none`, `reel.sealed`, ..."""
         del profile
         reel = reel_of(source, self._secret)
-        leader = ReelReader(reel).leader()
+        reel.require_reach()
+        frames = ReelReader(reel)
+        leader = frames.leader()
         geometry = geometry_of_span(reel.span_bytes)
         assert geometry is not None
-        size = size_of(reel)
+        size = frames.source_bytes(leader)
         layout = Layout(geometry, reel.frames_per_segment, size)
-        fallback = safe_name(name.removesuffix(".mp4"))
+        fallback = safe_name(name.removesuffix(REEL_SUFFIX))
         restored = safe_name(leader.name, fallback) if leader else fallback
         parameters = {
             "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored,
@@ -52,13 +57,18 @@ class RestoreConversion:
             "digest": leader.digest if leader else None,
             "geometry": geometry.name,
             "reel_id": reel.reel_id.hex(),
+            "scrypt_log2_n": reel.frames.first.scrypt_log2_n,
+            "frames": layout.frames,
         }
         return Plan(parameters, [PlannedSegment(*layout.segment_range(index)) for index in range(layout.segments)])
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
-        """A few pictures, whatever the segment's length."""
+        """A few pictures, whatever the segment's length; the key's derivation, and the places of all frames."""
         del stage
-        return _PICTURES_HELD * geometry_named(plan["geometry"]).picture_bytes
+        pictures = _PICTURES_HELD * geometry_named(plan["geometry"]).picture_bytes
+        scrypt_bytes: int = (1024 << plan["scrypt_log2_n"]) if plan["scrypt_log2_n"] else 0
+        places: int = _PLACE_BYTES * plan["frames"]
+        return pictures + scrypt_bytes + places
 
     def convert(
         self,

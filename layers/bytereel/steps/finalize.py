@@ -84,7 +84,7 @@ def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Seq
     ref = ObjectRef(OUTBOX, output_key(route, assembly.output_name))
     stored = _compose(ports, ref, assembly, segments)
     manifest = _manifest(ports, job, segments, assembly, stored)
-    place = ObjectRef(OUTBOX, manifest_key(ref.key, job.id))
+    place = ObjectRef(OUTBOX, manifest_key(ref.key))
     ports.objects.put(place, [json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"])
     return {
         "output": ref.key,
