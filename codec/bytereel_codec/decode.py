@@ -7,25 +7,24 @@ what could be read, with zeros in the ranges that could not; of a folder's reel 
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-from bytereel_codec.envelope import Buffer, Secret
+from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.folder import FolderExtractor
 from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.losses import Losses
 from bytereel_codec.names import safe_name
 from bytereel_codec.opening import opened_reel
+from bytereel_codec.ranged import Buffer
 from bytereel_codec.reel import Reel, ReelReader
-from bytereel_codec.sink import StreamTarget, TargetFile
+from bytereel_codec.sink import StreamTarget, Target, TargetFile
+from bytereel_codec.threads import Progress, run_in_threads
 
-Progress = Callable[[int, int | None], None]
-WORKERS_MAX = 256
 _ZEROS_BYTES = 1 << 20
 
 
@@ -64,10 +63,6 @@ class DecodeReport:
     def whole(self) -> bool:
         """Whether every byte is there and proved."""
         return not self.lost
-
-
-class _Target(Protocol):
-    def write_at(self, offset: int, content: Buffer) -> None: ...
 
 
 class _Nowhere:
@@ -117,14 +112,14 @@ class _Decoding:
         name = safe_name(self._leader.name if self._leader else "", fallback="restored")
         if target == "-":
             self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
-            self._settle()
+            self._require_whole()
         elif folder and self._is_whole_range() and not self._options.salvage:
             self._run_folder(Path(target or name))
         else:
             name = f"{name}.tar" if folder else name
             with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
                 self._read_into(file, workers=self._options.workers)
-                self._settle()
+                self._require_whole()
                 file.commit(self._end - self._start)
         return self._report(target or name)
 
@@ -140,7 +135,7 @@ class _Decoding:
             extractor = FolderExtractor(Path(beside) / "folder")
             try:
                 self._read_into(extractor, workers=1)
-                self._settle()
+                self._require_whole()
             except BaseException:
                 with suppress(BytereelError):  # what is lost says more than how the folder then ends
                     extractor.finish()
@@ -159,33 +154,18 @@ class _Decoding:
                 raise
             return None
 
-    def _read_into(self, target: _Target, *, workers: int) -> None:
+    def _read_into(self, target: Target, *, workers: int) -> None:
         tasks = iter(self._tasks())
-        failed: list[BaseException] = []
+        stopped = threading.Event()
 
         def work() -> None:
             reader = ReelReader(self._reel)
             for segments in tasks:
-                if failed:
+                if stopped.is_set():
                     return
-                try:
-                    self._read_segments(reader, segments, target)
-                except BaseException as error:
-                    failed.append(error)
-                    raise
+                self._read_segments(reader, segments, target)
 
-        if workers == 1:
-            work()
-            return
-        with ThreadPoolExecutor(min(workers, WORKERS_MAX)) as pool:
-            futures = [pool.submit(work) for _ in range(min(workers, WORKERS_MAX))]
-            try:
-                wait(futures)
-            except BaseException as error:  # Ctrl-C: without this the pool would first decode all the rest
-                failed.append(error)
-                raise
-        if failed:
-            raise failed[0]
+        run_in_threads(work, workers, stopped.set)
 
     def _tasks(self) -> Sequence[range]:
         """The segments to read, one a task, and between them the runs of those that are out of reach."""
@@ -203,14 +183,14 @@ class _Decoding:
             done = number + 1
         return [*tasks, range(done, wanted.stop)] if done < wanted.stop else tasks
 
-    def _read_segments(self, reader: ReelReader, segments: range, target: _Target) -> None:
+    def _read_segments(self, reader: ReelReader, segments: range, target: Target) -> None:
         if self._reach is None or segments.start in self._reach:
             self._read_segment(reader, segments.start, target)
             return
         error = Integrity("reel.damaged", f"segments {segments.start} to {segments.stop - 1} are lost")
         self._lose(error, self._reel.offset_of(segments.start, 0), self._reel.offset_of(segments.stop, 0), target)
 
-    def _read_segment(self, reader: ReelReader, number: int, target: _Target) -> None:
+    def _read_segment(self, reader: ReelReader, number: int, target: Target) -> None:
         def write(offset: int, content: memoryview) -> None:
             first, last = max(offset, self._start), min(offset + len(content), self._end)
             if offset + len(content) == self._size:
@@ -228,7 +208,7 @@ class _Decoding:
         if digest is not None:
             self._digests[number] = digest
 
-    def _lose(self, error: BytereelError, start: int, end: int, target: _Target) -> None:
+    def _lose(self, error: BytereelError, start: int, end: int, target: Target) -> None:
         start, end = max(start, self._start), min(end, self._end)
         if start >= end:
             return
@@ -240,7 +220,7 @@ class _Decoding:
         for offset in range(start, end, _ZEROS_BYTES):
             target.write_at(offset - self._start, bytes(min(_ZEROS_BYTES, end - offset)))
 
-    def _settle(self) -> None:
+    def _require_whole(self) -> None:
         """Refuse what is not whole, unless salvaging."""
         self._check_whole()
         if self._lost and not self._options.salvage:

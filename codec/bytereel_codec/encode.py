@@ -9,7 +9,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +25,11 @@ from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.scan import frames_of_reel
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.sink import OrderedSink, StreamTarget, TargetFile
-from bytereel_codec.sources import Feed, Source, SourceSegment, opened_source
+from bytereel_codec.sources import Feed, Source, opened_source
+from bytereel_codec.threads import Progress, run_in_threads
 from bytereel_codec.version import SOFTWARE
 
 T = TypeVar("T")
-Progress = Callable[[int, int | None], None]
-WORKERS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,6 @@ class _Encoding:
         self._key = secret.reel_key(self._parameters.reel_id, self._parameters.scrypt_log2_n) if secret else None
         self._facts: dict[int, SegmentFacts] = {}
         self._done = 0
-        self._workers = max(1, min(options.workers, WORKERS_MAX))
 
     def run(self, target: str) -> EncodeSummary:
         if target != "-":
@@ -146,7 +143,7 @@ class _Encoding:
         target.write_at(0, head.write(self._source.leader))
         sink = OrderedSink(target, head.size)
         feed = self._source.feed(self._layout, self._options.sha256)
-        self._in_threads(sink, lambda: self._encode_segments(feed, sink))
+        run_in_threads(lambda: self._encode_segments(feed, sink), self._options.workers, sink.abort)
         self._source.check()
         layout = self._parameters.layout(feed.source_bytes())
         parity = self._write_parity(target, sink, layout) if isinstance(target, TargetFile) else []
@@ -185,44 +182,17 @@ class _Encoding:
     def _envelope(self) -> Envelope:
         return Envelope(self._key, self._options.random)
 
-    def _in_threads(self, sink: OrderedSink, work: Callable[[], None]) -> None:
-        if self._workers == 1:
-            work()
-            return
-
-        def guarded() -> None:
-            try:
-                work()
-            except BaseException:
-                sink.abort()
-                raise
-
-        with ThreadPoolExecutor(self._workers) as pool:
-            futures = [pool.submit(guarded) for _ in range(self._workers)]
-            try:
-                wait(futures)
-            except BaseException:  # Ctrl-C: without this the pool would first encode all the rest
-                sink.abort()
-                raise
-        for future in futures:
-            future.result()
-
     def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:
         writer = SegmentWriter(self._parameters, self._envelope())
         incoming, kept = bytearray(), bytearray()
         while (segment := feed.next(incoming)) is not None:
-            facts = self._encode_one(writer, segment, sink, kept)
+            chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
+            facts = _pour(chunks, segment.index, sink, kept)
             if facts is None:
                 return
             self._facts[segment.index] = facts
             self._advance(segment.end - segment.start)
             sink.pass_on()
-
-    def _encode_one(
-        self, writer: SegmentWriter, segment: SourceSegment, sink: OrderedSink, kept: bytearray
-    ) -> SegmentFacts | None:
-        chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
-        return _pour(chunks, segment.index, sink, kept)
 
     def _advance(self, count: int) -> None:
         self._done += count
@@ -249,7 +219,7 @@ class _Encoding:
                     sizes[number] = poured
                     sink.pass_on()
 
-            self._in_threads(sink, work)
+            run_in_threads(work, self._options.workers, sink.abort)
         return [sizes[number] for number in range(shape.segments)]
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.header import Flag, FrameHeader
+from bytereel_codec.ranged import Buffer
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -32,8 +33,10 @@ _SAMPLE_BYTES = 4096
 _WORTHWHILE = 0.95
 _ZSTD_LEVEL = 3
 _CHECK_BYTES = 8
-
-Buffer = bytes | bytearray | memoryview
+_HINT = (
+    "give the passphrase or key it was sealed with: --passphrase-file or --key-file; "
+    "for workers BYTEREEL_PASSPHRASE_FILE or BYTEREEL_KEY_FILE"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ class Secret:
     def reel_key(self, reel_id: bytes, scrypt_log2_n: int) -> bytes:
         """The reel's own 32-byte key. Raises: Permanent `secret.wrong_kind` when the reel wants the other kind."""
         if (self.passphrase is not None) != (scrypt_log2_n > 0):
-            wanted = "--passphrase-file" if scrypt_log2_n else "--key-file"
+            wanted = "a passphrase" if scrypt_log2_n else "a key file"
             raise Permanent(
-                "secret.wrong_kind", "the reel was sealed with the other kind of secret", hint=f"use {wanted}"
+                "secret.wrong_kind", "the reel was sealed with the other kind of secret", hint=f"it wants {wanted}"
             )
         return _derived(self, reel_id, scrypt_log2_n)
 
@@ -168,7 +171,7 @@ class Envelope:
 
     def _unsealed(self, payload: memoryview, header: FrameHeader) -> bytes:
         if self._cipher is None:
-            raise Permanent("reel.sealed", "the reel is sealed", hint="give --passphrase-file or --key-file")
+            raise Permanent("reel.sealed", "the reel is sealed", hint=_HINT)
         if len(payload) < NONCE_BYTES + TAG_BYTES:
             raise _bad_block("is too short to be sealed", header)
         try:

@@ -7,10 +7,9 @@ from bytereel_codec.errors import Permanent
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile: its number in frame headers, and what it is for."""
+    """One profile: what it is for, and what it survives."""
 
     name: str
-    number: int
     purpose: str
     survives: str
 
@@ -20,7 +19,6 @@ PROFILES = {
     for p in (
         Profile(
             "archive",
-            0,
             "storage and players that keep the video stream as it is",
             "copying, remuxing (MP4, Matroska), cutting and joining; lost segments up to the parity chosen",
         ),

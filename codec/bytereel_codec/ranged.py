@@ -7,6 +7,8 @@ from typing import Protocol
 
 from bytereel_codec.errors import Integrity, Permanent
 
+Buffer = bytes | bytearray | memoryview
+
 
 class RangedReader(Protocol):
     """A fixed number of bytes that can be read at any offset, by several threads at once."""

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from bytereel_codec.envelope import Buffer, Envelope, Secret
+from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.header import Flag, FrameHeader, Kind
 from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, recover_stripe
 from bytereel_codec.picture import Frame, FrameLoader
-from bytereel_codec.ranged import RangedReader
+from bytereel_codec.ranged import Buffer, RangedReader
 from bytereel_codec.scan import FrameKey, ReelFrames, frames_of_reel
 from bytereel_codec.segment import DIGEST_BYTES
 

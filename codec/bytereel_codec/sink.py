@@ -6,9 +6,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-from bytereel_codec.envelope import Buffer
 from bytereel_codec.errors import BytereelError, Permanent, Temporary
+from bytereel_codec.ranged import Buffer
 
 
 def write_error(error: OSError, path: object) -> BytereelError:
@@ -24,6 +25,13 @@ def write_error(error: OSError, path: object) -> BytereelError:
         f"{str(path)!r} cannot be written: {error.strerror}",
         hint="check that the folder exists and may be written to",
     )
+
+
+class Target(Protocol):
+    """Takes bytes at offsets."""
+
+    def write_at(self, offset: int, content: Buffer) -> None:
+        """Write all of `content` at `offset`."""
 
 
 class TargetFile:

@@ -7,9 +7,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bytereel_codec.ranged import RangedReader
+from bytereel_codec.ranged import Buffer, RangedReader
 
-Buffer = bytes | bytearray | memoryview
 Fragment = Generator[Buffer, None, Mapping[str, Any]]
 
 
