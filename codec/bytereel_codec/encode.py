@@ -114,29 +114,28 @@ class _Encoding:
     def run(self, target: str) -> EncodeSummary:
         if target != "-":
             with TargetFile(Path(target), replace=self._options.replace) as file:
-                size, summary = self._write(file)
-                file.commit(size)
-                return replace(summary, reel_bytes=size)
+                summary = self._write(file)
+                file.commit(summary.reel_bytes)
+                return summary
         if self._options.parity_percent > 0:
             return self._spooled()
-        size, summary = self._write(StreamTarget(sys.stdout.fileno()))
-        return replace(summary, reel_bytes=size)
+        return self._write(StreamTarget(sys.stdout.fileno()))
 
     def _spooled(self) -> EncodeSummary:
         """Parity is read back from the reel: write it to a temporary file, then copy that to standard output."""
         with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
             with TargetFile(Path(folder) / "reel.mp4") as file:
-                size, summary = self._write(file)
-                file.commit(size)
+                summary = self._write(file)
+                file.commit(summary.reel_bytes)
             out = StreamTarget(sys.stdout.fileno())
             with (Path(folder) / "reel.mp4").open("rb") as reel:
                 offset = 0
                 while part := reel.read(1 << 20):
                     out.write_at(offset, part)
                     offset += len(part)
-        return replace(summary, reel_bytes=size)
+        return summary
 
-    def _write(self, target: TargetFile | StreamTarget) -> tuple[int, EncodeSummary]:
+    def _write(self, target: TargetFile | StreamTarget) -> EncodeSummary:
         shape = ParityShape(self._parameters.groups, self._parameters.columns)
         parity_pictures = sum(self._layout.frames_in(shape.place(p)[0]) for p in range(shape.segments))
         head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_pictures)
@@ -157,7 +156,7 @@ class _Encoding:
         layout: Layout,
         parity: list[ChunkSizes],
         sha256: str | None,
-    ) -> tuple[int, EncodeSummary]:
+    ) -> EncodeSummary:
         facts = [self._facts[index] for index in range(layout.segments)]
         assert layout.source_bytes is not None
         leader = finished_leader(self._source.leader, layout.source_bytes, facts, len(parity), sha256)
@@ -166,10 +165,10 @@ class _Encoding:
         sink.write(tail)
         if isinstance(target, TargetFile):
             target.write_at(0, head.write(leader, [fact.chunk_bytes for fact in facts], parity, len(tail)))
-        return sink.offset, EncodeSummary(
+        return EncodeSummary(
             self._parameters.reel_id.hex(),
             layout.source_bytes,
-            0,
+            sink.offset,
             leader.digest or "",
             leader.sha256,
             layout.segments,
