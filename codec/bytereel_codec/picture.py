@@ -130,33 +130,35 @@ class PictureReader:
 
 
 class FrameLoader:
-    """Reads frames from a ranged reader by the place of their first sample. Not for use by two threads at once."""
+    """Reads frames from ranged readers by the place of their first sample, all through the same two buffers.
 
-    def __init__(self, reader: RangedReader) -> None:
-        self._reader = reader
+    Not for use by two threads at once.
+    """
+
+    def __init__(self) -> None:
         self._pictures = PictureReader()
         self._coded = np.empty(0, np.uint8)
 
-    def frame_at(self, place: int) -> Frame | None:
+    def frame_at(self, reader: RangedReader, place: int) -> Frame | None:
         """The frame whose first sample lies at `place`, or None; its payload None when damaged.
 
         Good until the next call.
 
         Raises: Permanent `reel.newer_format`.
         """
-        count = self._load(place, HEADER_WINDOW_BYTES)
+        count = self._load(reader, place, HEADER_WINDOW_BYTES)
         header = self._pictures.header(self._coded[:count], 0)
         if header is None:
             return None
         used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES) * MACROBLOCK_CODED_BYTES
-        count = self._load(place, used + _ESCAPES_ALLOWED)
+        count = self._load(reader, place, used + _ESCAPES_ALLOWED)
         found = self._pictures.frame(self._coded[:count], 0)
         if found is not None and found.payload is None and count == used + _ESCAPES_ALLOWED:
-            count = self._load(place, used * 3 // 2 + 2)  # more prevention bytes than chance would have
+            count = self._load(reader, place, used * 3 // 2 + 2)  # more prevention bytes than chance would have
             found = self._pictures.frame(self._coded[:count], 0)
         return found
 
-    def _load(self, place: int, length: int) -> int:
+    def _load(self, reader: RangedReader, place: int, length: int) -> int:
         if len(self._coded) < length:
             self._coded = np.empty(length + (length >> 4), np.uint8)
-        return self._reader.read_into(place, self._coded.data[:length])
+        return reader.read_into(place, self._coded.data[:length])

@@ -93,12 +93,17 @@ class Reel:
                 self._index_again(thorough=False)
         return self.frames.places.get(key, ())
 
-    def learn_end(self) -> None:
-        """Where all of the last data segment is lost, learn how long it was from its first frame, recovered."""
+    def learn_end(self, stated_bytes: int | None = None) -> None:
+        """Where all of the last data segment is lost, learn how long it was: from its first frame, recovered, else
+        from the size that the leader states, where that ends in this segment."""
         last = self.segments - 1
-        if last > self.frames.highest_segment and self.frames.last_segment_frames is None:
-            header, _ = self.stripe(last, 0, ReelReader(self)).get(last, (None, None))
-            self.frames.last_segment_frames = header.frames if header else None
+        if last <= self.frames.highest_segment or self.frames.last_segment_frames is not None:
+            return
+        header, _ = self.stripe(last, 0, ReelReader(self)).get(last, (None, None))
+        if header:
+            self.frames.last_segment_frames = header.frames
+        elif stated_bytes and self.offset_of(last, 0) < stated_bytes <= self.offset_of(last + 1, 0):
+            self.frames.last_segment_frames = -(-(stated_bytes - self.offset_of(last, 0)) // self.span_bytes)
 
     def look_thoroughly(self) -> bool:
         """Look at every byte of the file for frames once; True when that had not been done before."""
@@ -152,13 +157,13 @@ class ReelReader:
 
     def __init__(self, reel: Reel) -> None:
         self._reel = reel
-        self._frames = FrameLoader(reel.reader)
+        self._frames = FrameLoader()
         self._envelope = reel.envelope()
 
     def frame(self, kind: Kind, segment: int, frame: int) -> Frame | None:
         """That frame with an intact payload from any of its places, or None."""
         for place in self._reel.places((kind, segment, frame)):
-            found = self._frames.frame_at(place)
+            found = self._frames.frame_at(self._reel.reader, place)
             if found is not None and found.payload is not None and found.header.reel_id == self._reel.reel_id:
                 return found
         return None
@@ -184,9 +189,10 @@ class ReelReader:
         last = self._reel.segments - 1
         if last < 0:
             return 0
+        stated = leader.size_bytes if leader else None
+        self._reel.learn_end(stated)
         frame = self._reel.frames.frames_in(last) - 1
         offset = self._reel.offset_of(last, frame)
-        stated = leader.size_bytes if leader else None
         if stated is not None and offset < stated <= offset + self._reel.span_bytes:
             return stated
         try:

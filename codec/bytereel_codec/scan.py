@@ -202,12 +202,12 @@ def is_readable(reader: RangedReader) -> bool:
 
     Another encoder may keep a picture's first macroblock as samples, and with it a whole header, but never the rest.
     """
-    loader = FrameLoader(reader)
+    loader = FrameLoader()
     larger = False
     for place, header in find_frames(reader):
         if HEADER_BYTES + header.length > MACROBLOCK_BYTES:
             larger = True
-            found = loader.frame_at(place)
+            found = loader.frame_at(reader, place)
             if found is not None and found.payload is not None:
                 return True
     return not larger

@@ -19,6 +19,14 @@ SPAN = SMALL.span_bytes
 FORGED_ID = b"forged reel id.."
 
 
+# `ru_maxrss` of a child keeps the peak of the process that started it; VmHWM is the child's own.
+PEAK_KIB = """
+def peak_kib():
+    with open("/proc/self/status") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+"""
+
+
 def made(content: bytes, *, seed: int = 1, name: str = "original", **options: Any) -> bytes:
     """A reel of small pictures that holds `content`; the same for the same seed."""
     settings: dict[str, Any] = {"geometry": SMALL, "random": random.Random(seed).randbytes, "created": "2026"}

@@ -254,3 +254,14 @@ def test_a_lost_last_segment_comes_back_to_random_access_too(tmp_path):
         assert file.read() == original[-10:]
         file.seek(0)
         assert file.read() == original
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_truncated_reel_whose_leader_is_left_is_told_right(tmp_path, share):
+    original = random.Random(3).randbytes(SPAN * 11 + 777)
+    reel = made(original, compress=False)
+    (tmp_path / "reel").write_bytes(reel[: int(len(reel) * share)])
+    report = decode_file(tmp_path / "reel", tmp_path / "out", DecodeOptions(salvage=True))
+    assert report.source_bytes == len(original)
+    assert (tmp_path / "out").stat().st_size == len(original)
+    assert report.lost[-1][1] == len(original)

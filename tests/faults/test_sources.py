@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bytereel_codec import EncodeOptions, Integrity, Temporary, decode_file, encode_file
-from reels import SMALL, SPAN, made
+from reels import PEAK_KIB, SMALL, SPAN, made
 
 CONTENT = random.Random(8).randbytes(30 * SPAN)
 
@@ -72,13 +72,16 @@ def test_a_full_disk_asks_for_space_and_leaves_nothing(tmp_path, call, limit):
     assert list(target.parent.iterdir()) == []
 
 
-PEAK = """
-import resource, sys
+PEAK = (
+    PEAK_KIB
+    + """
+import sys
 from bytereel_codec import *
 encode_file(sys.argv[1], sys.argv[2], EncodeOptions(workers=int(sys.argv[4])))
 decode_file(sys.argv[2], sys.argv[3], DecodeOptions(workers=int(sys.argv[4])))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(peak_kib() >> 10)
 """
+)
 
 
 @pytest.mark.slow

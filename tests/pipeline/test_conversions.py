@@ -1,11 +1,13 @@
 """The real conversions, without a road around them: what a plan keeps, and what a changed secret does."""
 
+import random
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bytereel.conversions import Plan
-from bytereel.conversions.archive import ArchiveConversion
+from bytereel.conversions import FinishedSegment, Plan
+from bytereel.conversions.archive import DATA_STAGE, PARITY_STAGE, ArchiveConversion
 from bytereel.errors import Permanent
 from bytereel_codec.envelope import Secret
 from bytereel_codec.ranged import BytesReader
@@ -41,3 +43,32 @@ def test_the_cost_of_a_sealed_segment_counts_the_derivation_of_its_key() -> None
     conversion = ArchiveConversion()
     costs = [conversion.segment_cost_bytes(planned(secret).parameters, 0) for secret in (None, Secret(passphrase=b"x"))]
     assert costs[1] - costs[0] >= 60 << 20
+
+
+def test_a_parity_segment_costs_no_more_than_is_stated_however_many_segments_it_reads() -> None:
+    conversion = ArchiveConversion(parity_percent=5)
+    source = BytesReader(random.Random(1).randbytes(8_000_000))
+    plan = conversion.plan(source, "a.bin", "archive")
+    finished = [
+        finished_segment(conversion, plan, index, source)
+        for index, segment in enumerate(plan.segments)
+        if segment.stage == DATA_STAGE
+    ]
+    assert len(finished) > 20
+    tracemalloc.start()
+    parity = conversion.convert(plan.parameters, plan.segments[-1], len(plan.segments) - 1, source, finished)
+    assert sum(len(chunk) for chunk in parity) > 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= conversion.segment_cost_bytes(plan.parameters, PARITY_STAGE)
+
+
+def finished_segment(conversion: ArchiveConversion, plan: Plan, index: int, source: BytesReader) -> FinishedSegment:
+    fragment, result = bytearray(), None
+    chunks = conversion.convert(plan.parameters, plan.segments[index], index, source, [])
+    while result is None:
+        try:
+            fragment += next(chunks)
+        except StopIteration as end:
+            result = end.value
+    return FinishedSegment(index, DATA_STAGE, len(fragment), result, BytesReader(fragment))

@@ -142,10 +142,11 @@ class _FragmentFrames:
 
     def __init__(self, fragments: Sequence[FinishedSegment]) -> None:
         self._fragments = {fragment.index: fragment for fragment in fragments}
-        self._loaders = {index: FrameLoader(fragment.reader) for index, fragment in self._fragments.items()}
+        self._loader = FrameLoader()
 
     def fetch(self, kind: Kind, segment: int, frame: int) -> Frame | None:
         """The frame of a data segment."""
         assert kind == Kind.DATA
-        start = sum(self._fragments[segment].result["chunk_bytes"][:frame])
-        return self._loaders[segment].frame_at(start + FIRST_SAMPLE_OFFSET)
+        fragment = self._fragments[segment]
+        start = sum(fragment.result["chunk_bytes"][:frame])
+        return self._loader.frame_at(fragment.reader, start + FIRST_SAMPLE_OFFSET)
