@@ -98,8 +98,46 @@ def _check_depth(name: str) -> None:
 
 def _add_member(tar: tarfile.TarFile, folder: Path, path: Path) -> None:
     mode = path.lstat().st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
-        tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
+    name = str(path.relative_to(folder))
+    if stat.S_ISREG(mode):
+        _add_file(tar, name, path)
+    elif stat.S_ISLNK(mode) and _leads_out(name, str(path.readlink())):
+        raise Permanent(
+            "folder.unsafe",
+            f"a link in the folder leads out of it, and could not come back: {name!r} -> {str(path.readlink())!r}",
+            hint="remove the link, or encode a tar stream: tar c FOLDER | bytereel encode - OUT.mp4",
+            name=name,
+        )
+    elif stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+        tar.add(path, arcname=name, recursive=False)
+
+
+def _add_file(tar: tarfile.TarFile, name: str, path: Path) -> None:
+    """Add a regular file. Raises: Integrity `source.changed` when it changed meanwhile."""
+    with path.open("rb") as file:
+        before = os.fstat(file.fileno())
+
+        def changed() -> bool:
+            now = os.fstat(file.fileno())
+            return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+        try:
+            tar.addfile(tar.gettarinfo(arcname=name, fileobj=file), file)
+        except OSError as error:
+            if changed():
+                raise _changed(path) from error
+            raise
+        if changed():
+            raise _changed(path)
+
+
+def _changed(path: Path) -> Integrity:
+    return Integrity(
+        "source.changed",
+        f"{str(path)!r} changed while it was read",
+        hint="run it again when nothing writes to the folder",
+        path=str(path),
+    )
 
 
 class _Member(tarfile.TarInfo):
@@ -225,13 +263,19 @@ def _inside(name: str) -> str:
 
 
 def _check_link(member: tarfile.TarInfo) -> None:
-    """A link may point only below the root: relative, `..` at its start alone and no more of them than it is deep."""
-    target = member.linkname
-    ups = len(target.split("/")) - len([part for part in target.split("/") if part != ".."])
-    depth = len(os.path.normpath(member.name).split("/")) - 1
-    if target.startswith("/") or "\x00" in target or os.path.normpath(target) != target.rstrip("/") or ups > depth:
+    if _leads_out(member.name, member.linkname):
         raise Integrity(
             "folder.unsafe",
-            f"the folder in the reel has a link out of it: {member.name!r} -> {target!r}",
+            f"the folder in the reel has a link out of it: {member.name!r} -> {member.linkname!r}",
+            hint="bytereel decode --range 0: gives the folder as a tar stream",
             name=member.name,
         )
+
+
+def _leads_out(name: str, target: str) -> bool:
+    """Whether a link could lead out of the root: it must be relative, with `..` at its start alone, and no more of them
+    than the link lies deep."""
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    ups = next((count for count, part in enumerate(parts) if part != ".."), len(parts))
+    depth = len(os.path.normpath(name).split("/")) - 1
+    return target.startswith("/") or "\x00" in target or ".." in parts[ups:] or ups > depth

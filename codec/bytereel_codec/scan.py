@@ -150,7 +150,10 @@ def find_frames(
     end = reader.size_bytes if end is None else min(end, reader.size_bytes)
     position, window = start, _WINDOW_BYTES
     while position + len(MASKED_MAGIC) <= end:
-        content = read_range(reader, position, min(window, end - position))
+        wanted = min(window, end - position)
+        content = read_range(reader, position, wanted)
+        if len(content) < wanted:
+            end = position + len(content)  # the file was cut while it is read
         found = content.find(MASKED_MAGIC)
         if found < 0:
             position += max(1, len(content) - len(MASKED_MAGIC) + 1)

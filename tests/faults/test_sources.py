@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from bytereel_codec import EncodeOptions, Integrity, Temporary, decode_file, encode_file
+from bytereel_codec import (
+    DecodeOptions,
+    EncodeOptions,
+    Integrity,
+    Permanent,
+    Temporary,
+    decode_file,
+    encode_file,
+)
 from reels import PEAK_KIB, SMALL, SPAN, made
 
 CONTENT = random.Random(8).randbytes(30 * SPAN)
@@ -97,3 +105,49 @@ def test_peak_memory_is_bounded_whatever_the_size(tmp_path, workers):
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) <= 300 * workers
     assert subprocess.run(["cmp", str(source), str(tmp_path / "back")], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("target", ["/etc/hosts", "../up", "a/../../up"])
+def test_a_link_that_could_not_come_back_is_refused_when_it_goes_in(tmp_path, target):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link").symlink_to(target)
+    with pytest.raises(Permanent) as raised:
+        encode_file(folder, tmp_path / "reel")
+    assert raised.value.error_id == "folder.unsafe"
+    assert not (tmp_path / "reel").exists()
+
+
+def test_links_inside_a_folder_come_back(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "file").write_bytes(b"x")
+    (folder / "link").symlink_to("./file")
+    (folder / "deep" / "up").symlink_to("../file")
+    encode_file(folder, tmp_path / "reel")
+    decode_file(tmp_path / "reel", tmp_path / "out")
+    assert (tmp_path / "out" / "link").read_bytes() == (tmp_path / "out" / "deep" / "up").read_bytes() == b"x"
+
+
+def test_a_file_in_a_folder_that_changes_while_it_is_read_is_refused(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_bytes(bytes(64 << 20))
+
+    def touch(done: int, total: int | None) -> None:
+        with (folder / "file").open("r+b") as file:
+            file.write(b"changed")
+
+    with pytest.raises(Integrity) as raised:
+        encode_file(folder, tmp_path / "reel", EncodeOptions(progress=touch))
+    assert raised.value.error_id == "source.changed"
+    assert not (tmp_path / "reel").exists()
+
+
+def test_a_reel_that_is_cut_while_it_is_read_is_soon_refused(tmp_path):
+    reel = tmp_path / "reel"
+    reel.write_bytes(made(CONTENT * 40, workers=1))
+    cut = reel.stat().st_size // 4
+    with pytest.raises(Integrity):
+        decode_file(reel, tmp_path / "out", DecodeOptions(progress=lambda done, total: os.truncate(reel, cut)))
+    assert not (tmp_path / "out").exists()
