@@ -1,26 +1,20 @@
 """What a user does with jobs: find, look, cancel, retry. Each is one function on the ports."""
 
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from bytereel.errors import Permanent, TransitionRefused
-from bytereel.model import JOB_RUNNING, WORK, Job, JobState, ObjectRef, SegmentState
+from bytereel.messages import job_id_in
+from bytereel.model import JOB_RUNNING, WORK, Job, JobState, Message, ObjectRef, SegmentState
 from bytereel.ports import JobTable, Ports
-from bytereel.stages import carry_on, every_segment
+from bytereel.reading import every_segment
+from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
 
-PAGE = 1000
-ID_LENGTH = 26
-
-
-def every_job(jobs: JobTable, state: JobState | None = None) -> Iterator[Job]:
-    """All jobs, newest first, page by page."""
-    after = None
-    while page := jobs.list(state, after=after, limit=PAGE):
-        yield from page
-        after = (page[-1].created_at, page[-1].id)
+ID_START = re.compile("[0-9a-f]{1,26}")
 
 
 def find_job(jobs: JobTable, prefix: str) -> Job:
@@ -28,11 +22,7 @@ def find_job(jobs: JobTable, prefix: str) -> Job:
 
     Raises: Permanent `job.unknown` when there is none, `job.ambiguous` when there are several.
     """
-    if len(prefix) == ID_LENGTH:
-        exact = jobs.get(prefix)
-        found = [exact] if exact else []
-    else:
-        found = [job for job in every_job(jobs) if prefix and job.id.startswith(prefix)]
+    found = jobs.find(prefix, limit=2) if ID_START.fullmatch(prefix) else []
     if not found:
         raise Permanent(
             "job.unknown",
@@ -43,7 +33,7 @@ def find_job(jobs: JobTable, prefix: str) -> Job:
     if len(found) > 1:
         raise Permanent(
             "job.ambiguous",
-            f"{len(found)} jobs have an id that starts with {prefix!r}",
+            f"several jobs have an id that starts with {prefix!r}",
             hint="give more digits",
             job=prefix,
         )
@@ -61,7 +51,12 @@ def cancel(ports: Ports, job_id: str) -> Job:
     try:
         cancelled = ports.jobs.advance(job.id, "cancel", ports.clock.now(), reason="cancelled")
     except TransitionRefused as error:
-        raise Permanent("job.ended", f"job {job.id} has ended already and cannot be cancelled", job=job.id) from error
+        raise Permanent(
+            "job.ended",
+            f"job {job.id} has ended already and cannot be cancelled",
+            hint=f"`bytereel status {job.id}` says how",
+            job=job.id,
+        ) from error
     log.info("job %s cancelled", job.id)
     return cancelled
 
@@ -113,6 +108,28 @@ def view(job: Job, now: float) -> dict[str, Any]:
         "output_bytes": job.result.get("output_bytes"),
         "expansion": job.result.get("expansion"),
     }
+
+
+def dead_letters(ports: Ports, limit: int = 1000) -> Sequence[dict[str, Any]]:
+    """The messages that were given up, oldest first, as JSON-able values; `job` is None where it belongs to no job."""
+    return [
+        {
+            "queue": message.queue,
+            "body": dict(message.body),
+            "deliveries": message.deliveries,
+            "reason": reason,
+            "job": _known_job(ports.jobs, message),
+        }
+        for message, reason in ports.queue.dead(limit=limit)
+    ]
+
+
+def _known_job(jobs: JobTable, message: Message) -> str | None:
+    try:
+        job = jobs.get(job_id_in(message.queue, message.body))
+    except Permanent:
+        return None
+    return job.id if job else None
 
 
 def _progress(job: Job) -> float:

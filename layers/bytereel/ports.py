@@ -5,7 +5,7 @@ adapter to them. A `Temporary` from any method means that the call may have happ
 again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -76,6 +76,9 @@ class JobTable(Protocol):
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
+
+    def find(self, prefix: str, limit: int) -> Sequence[Job]:
+        """Up to `limit` jobs whose id starts with `prefix`, in the order of their ids; reads no others."""
 
     def list(
         self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
@@ -191,6 +194,9 @@ class Queue(Protocol):
     def dead(self, *, limit: int = 100) -> Sequence[tuple[Message, str]]:
         """Dead letters with their reasons, oldest first."""
 
+    def forget_dead(self, before: float) -> int:
+        """Remove the dead letters that were buried before the time `before`; return how many."""
+
     def size(self, queue: str) -> int:
         """How many messages wait or are held (exact here; an estimate elsewhere)."""
 
@@ -216,11 +222,3 @@ class Ports:
     jobs: JobTable
     queue: Queue
     clock: Clock
-
-
-def iterate_objects(objects: ObjectStore, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
-    """Every object of a bucket in key order, page by page."""
-    after = ""
-    while page := objects.list(bucket, prefix, after=after):
-        yield from page
-        after = page[-1].ref.key

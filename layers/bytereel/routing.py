@@ -55,6 +55,15 @@ def output_key(route: Route, output_name: str) -> str:
     return "/".join(part for part in (route.conversion, route.profile, folders, output_name) if part)
 
 
+def marked_key(output: str, job_id: str) -> str:
+    """Another key beside the output's, which no other job has: its name with a mark of the job, before its suffix."""
+    folders, slash, name = output.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if not stem:
+        stem, dot, suffix = name, "", ""
+    return f"{folders}{slash}{fitted_name(stem, f'~{job_id[:12]}{dot}{suffix}')}"
+
+
 def manifest_key(output: str) -> str:
     """The manifest's key beside the output: its name and a suffix, shortened where a file system wants it."""
     folders, slash, name = output.rpartition("/")

@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
 
 PREFIX = "BYTEREEL_"
 MEBIBYTE = 1024 * 1024
+WORKERS_MAX = 256
 
 
 def default_home() -> Path:
@@ -32,8 +34,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    home: Path = Field(default_factory=default_home, description="folder of the buckets and of the state")
-    workers: Annotated[int, Field(ge=1, le=256)] = os.cpu_count() or 1
+    home: Path = Field(
+        default_factory=default_home, validate_default=True, description="folder of the buckets and of the state"
+    )
+    workers: Annotated[int, Field(ge=1, le=WORKERS_MAX, default_factory=lambda: min(WORKERS_MAX, usable_cores()))]
     threads: Annotated[int, Field(ge=1, le=64, description="segments that one worker may run at once")] = 2
     memory_budget_bytes: Annotated[ByteSize, Field(ge=16 * MEBIBYTE)] = ByteSize(512 * MEBIBYTE)
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
@@ -49,10 +53,18 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError as error:
+            raise ValueError(f"{str(home)!r} names nobody's home folder") from error
+
     @model_validator(mode="after")
     def _one_secret(self) -> "Settings":
         if self.passphrase_file and self.key_file:
-            raise ValueError("passphrase_file and key_file exclude each other")
+            raise ValueError(f"{PREFIX}PASSPHRASE_FILE and {PREFIX}KEY_FILE exclude each other")
         return self
 
     @property
@@ -70,10 +82,13 @@ def load_settings(**chosen: Any) -> Settings:
         return Settings(**{name: value for name, value in chosen.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+        if not first["loc"]:
+            raise Permanent("settings.invalid", said, hint="unset one of them") from error
+        name = str(first["loc"][0])
         raise Permanent(
             "settings.invalid",
-            f"{PREFIX}{name.upper()}: {first['msg']}",
+            f"{PREFIX}{name.upper()}: {said}",
             hint="mend the variable of this name, or the option that sets it",
             setting=name,
         ) from error

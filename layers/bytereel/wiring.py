@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.folder import FolderObjects
-from bytereel.adapters.sqlite import SqliteJobs
+from bytereel.adapters.folder_objects import FolderObjects
+from bytereel.adapters.inbox import EmbeddedInbox
 from bytereel.adapters.sqlite_database import Database
+from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
-from bytereel.adapters.upload import EmbeddedInbox
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 from bytereel.model import BUCKETS, INBOX
@@ -38,7 +38,7 @@ class Home:
 
 def open_home(settings: Settings) -> Home:
     """Open the home, making it where there is none. Raises: Permanent `home.unusable`; as the adapters do."""
-    path = settings.home.expanduser().absolute()
+    path = settings.home
     try:
         for bucket in BUCKETS:
             (path / bucket).mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,12 @@ from typing import TypeVar
 
 import pytest
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.folder import FolderObjects
-from bytereel.adapters.memory import MemoryJobs, MemoryObjects, MemoryQueue
-from bytereel.adapters.sqlite import SqliteJobs
+from bytereel.adapters.folder_objects import FolderObjects
+from bytereel.adapters.memory_jobs import MemoryJobs
+from bytereel.adapters.memory_objects import MemoryObjects
+from bytereel.adapters.memory_queue import MemoryQueue
 from bytereel.adapters.sqlite_database import Database
+from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.ports import JobTable, ObjectStore, Queue
 

@@ -7,11 +7,11 @@ import sqlite3
 import time
 
 import pytest
-from bytereel.adapters import sqlite, sqlite_queue, upload
+from bytereel.adapters import inbox, sqlite_jobs, sqlite_queue
 from bytereel.adapters.clock import ManualClock, SystemClock
-from bytereel.adapters.folder import FolderObjects
-from bytereel.adapters.sqlite import SqliteJobs
+from bytereel.adapters.folder_objects import FolderObjects
 from bytereel.adapters.sqlite_database import Database
+from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.adapters.sqlite_schema import SCHEMA_VERSION
 from bytereel.errors import Integrity, Permanent, Temporary
@@ -21,20 +21,21 @@ REF = ObjectRef("inbox", "a/b")
 
 QUERIES = [
     getattr(module, name)
-    for module in (sqlite, sqlite_queue, upload)
+    for module in (inbox, sqlite_jobs, sqlite_queue)
     for name in sorted(vars(module))
     if name.startswith(("SELECT_", "UPDATE_", "COUNT_", "DELETE_", "TAKE_", "EXTEND_", "FREE_", "ANY_", "RETRY_"))
 ]
 # Steps that read more than what is asked for, and why that is bounded.
 ALLOWED = {
-    sqlite.COUNT_JOBS: ["SCAN jobs USING COVERING INDEX"],  # no row is read
-    sqlite.COUNT_UNDONE: ["USE TEMP B-TREE FOR GROUP BY"],  # the segments of one job
-    sqlite.SELECT_SILENT_IN_STATE: ["SCAN (", "SCAN SUBQUERY"],  # what the inner limit let through
-    sqlite.SELECT_SILENT: ["SCAN (", "SCAN SUBQUERY"],
-    sqlite.SELECT_STALLED: ["SCAN (", "SCAN SUBQUERY", "USE TEMP B-TREE FOR ORDER BY"],
+    sqlite_jobs.COUNT_JOBS: ["SCAN jobs USING COVERING INDEX"],  # no row is read
+    sqlite_jobs.COUNT_UNDONE: ["USE TEMP B-TREE FOR GROUP BY"],  # the segments of one job
+    sqlite_jobs.SELECT_SILENT_IN_STATE: ["SCAN (", "SCAN SUBQUERY"],  # what the inner limit let through
+    sqlite_jobs.SELECT_SILENT: ["SCAN (", "SCAN SUBQUERY"],
+    sqlite_jobs.SELECT_STALLED: ["SCAN (", "SCAN SUBQUERY", "USE TEMP B-TREE FOR ORDER BY"],
     sqlite_queue.SELECT_DEAD: ["SCAN dead_letters"],  # in the order of its key, up to the limit
-    upload.SELECT_UPLOADS: ["SCAN uploads"],  # only what is being renamed at this moment
-    upload.SELECT_UPLOADS_OF: ["SCAN uploads"],
+    inbox.SELECT_UPLOADS: ["SCAN uploads"],  # only what is being renamed at this moment
+    inbox.SELECT_UPLOADS_OF: ["SCAN uploads"],
+    inbox.SELECT_SEEN_PLACED: ["SCAN uploads"],
 }
 
 
@@ -58,6 +59,21 @@ def test_a_newer_schema_is_refused(tmp_path):
     with pytest.raises(Permanent) as caught:
         Database(tmp_path / "state.db")
     assert caught.value.error_id == "state.newer_version"
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path):
+    database = Database(tmp_path / "state.db")
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("DROP INDEX dead_letters_by_time")
+        connection.execute("ALTER TABLE dead_letters DROP COLUMN buried_at")
+        connection.execute("INSERT INTO dead_letters VALUES (1, '7', 'intake', '{}', 5, '\"old\"')")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    queue = SqliteQueue(Database(tmp_path / "state.db"), ManualClock())
+    assert [reason for _, reason in queue.dead()] == ["old"]
+    assert queue.forget_dead(time.time() - 3600) == 0
+    with database.reading() as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_a_database_that_stays_locked_is_state_busy(tmp_path):

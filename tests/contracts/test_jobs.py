@@ -66,6 +66,16 @@ def test_creating_has_one_winner(jobs, race):
     assert sorted(outcomes) == [False] * 7 + [True]
 
 
+def test_jobs_are_found_by_the_start_of_their_id(jobs):
+    for job_id in ("ab2", "ab1", "abc", "b", "a"):
+        jobs.create(new_job(job_id))
+    assert [job.id for job in jobs.find("ab", limit=9)] == ["ab1", "ab2", "abc"]
+    assert [job.id for job in jobs.find("ab", limit=2)] == ["ab1", "ab2"]
+    assert [job.id for job in jobs.find("b", limit=9)] == ["b"]
+    assert jobs.find("abcd", limit=9) == []
+    assert len(jobs.find("", limit=9)) == 5
+
+
 def test_list_is_newest_first_by_state_and_in_pages(jobs):
     for number in range(7):
         jobs.create(new_job(f"j{number}", created_at=float(number // 2)))

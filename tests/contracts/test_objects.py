@@ -6,7 +6,8 @@ import crc32c
 import pytest
 from bytereel.errors import Integrity, Permanent
 from bytereel.model import ObjectRef
-from bytereel.ports import Part, iterate_objects
+from bytereel.ports import Part
+from bytereel.reading import every_object
 
 REF = ObjectRef("work", "a/b.bin")
 
@@ -200,7 +201,7 @@ def test_an_absent_bucket_lists_nothing(objects):
 def test_iterating_goes_through_all_pages(objects):
     for number in range(25):
         objects.put(ObjectRef("work", f"{number % 5}/{number}"), [b""])
-    assert len(list(iterate_objects(objects, "work"))) == 25
+    assert len(list(every_object(objects, "work"))) == 25
 
 
 def test_delete_removes_and_may_be_repeated(objects):

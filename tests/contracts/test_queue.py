@@ -131,6 +131,16 @@ def test_a_buried_message_is_kept_with_its_reason(queue, clock):
     assert queue.dead(limit=1) == dead[:1]
 
 
+def test_dead_letters_are_forgotten_from_the_oldest(queue, clock):
+    queue.send("q", [{"n": number} for number in range(3)])
+    while message := queue.lease(["q"], "a", 10):
+        queue.bury(message, "why")
+        clock.advance(10)
+    assert queue.forget_dead(clock.now() - 30) == 0
+    assert queue.forget_dead(clock.now() - 15) == 2
+    assert [message.body["n"] for message, _ in queue.dead()] == [2]
+
+
 def test_size_counts_waiting_and_held(queue):
     queue.send("q", [{"n": 1}, {"n": 2}])
     queue.send("r", [{"n": 1}])

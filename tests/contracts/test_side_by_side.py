@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.memory import MemoryJobs, MemoryQueue
-from bytereel.adapters.sqlite import SqliteJobs
+from bytereel.adapters.memory_jobs import MemoryJobs
+from bytereel.adapters.memory_queue import MemoryQueue
 from bytereel.adapters.sqlite_database import Database
+from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.errors import BytereelError
 from bytereel.model import JOB_TRANSITIONS, Job, JobState, Message, ObjectRef, Segment
@@ -53,6 +54,7 @@ class SideBySide(RuleBasedStateMachine):
             self.both(self.jobs, lambda jobs, job_id=job_id: (jobs.get(job_id), list(jobs.segments(job_id))))
         self.both(self.jobs, lambda jobs: {state: count for state, count in jobs.count().items() if count})
         self.both(self.jobs, lambda jobs: (list(jobs.list()), list(jobs.stalled(self.clock.now()))))
+        self.both(self.jobs, lambda jobs: (list(jobs.find("a", 2)), list(jobs.find("", 1))))
 
     @rule(job_id=IDS)
     def create(self, job_id):
@@ -142,6 +144,10 @@ class SideBySide(RuleBasedStateMachine):
             )
             self.both(self.queues, lambda queue: (queue.size("intake"), queue.size("encode")))
             self.both(self.queues, lambda queue: list(queue.dead()))
+
+    @rule(seconds=SECONDS)
+    def forget_dead(self, seconds):
+        self.both(self.queues, lambda queue: queue.forget_dead(self.clock.now() - seconds))
 
     @rule(seconds=SECONDS)
     def wait(self, seconds):

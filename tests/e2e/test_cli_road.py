@@ -107,6 +107,18 @@ def test_without_workers_a_job_waits_for_the_next_start(cli: Cli) -> None:
     assert cli("jobs", "--json").json["counts"] == {"done": 2}
 
 
+def test_a_message_that_belongs_to_no_job_is_shown(cli: Cli) -> None:
+    home = open_home(load_settings(home=cli.home))
+    home.ports.queue.send("intake", [{"bucket": "inbox", "key": "lost\n", "version": "1"}])
+    message = home.ports.queue.lease(["intake"], "worker", 60.0)
+    assert message is not None
+    home.ports.queue.bury(message, "nobody knows it")
+    for command in ("jobs", "sweep"):
+        (letter,) = cli(command, "--json").json["dead_letters"]
+        assert (letter["queue"], letter["job"], letter["reason"]) == ("intake", None, "nobody knows it")
+        assert "dead letter: intake lost\\n: nobody knows it" in cli(command).out.decode()
+
+
 def test_commands_that_only_look_make_no_home(cli: Cli) -> None:
     for arguments in (("jobs",), ("status", "a"), ("get", "a"), ("cancel", "a"), ("retry", "a"), ("sweep",)):
         assert cli(*arguments, "--json", code=3).error["id"] == "home.absent"

@@ -3,9 +3,9 @@
 from itertools import count
 
 import pytest
+from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES, event_of
 from bytereel.model import WORK, JobState, ObjectRef, SegmentState
 from bytereel.operations import retry
-from bytereel.stages import ENCODE, FINALIZE, INTAKE, QUEUES, event_of
 from bytereel.steps.encode import encode_segment
 from bytereel.steps.sweep import SweepLimits, sweep
 from bytereel.workers.delivery import Delivery, DeliveryLimits
@@ -147,6 +147,17 @@ def test_a_message_that_ends_every_worker_fails_its_job() -> None:
     road.deliver_one(limits=limits)
     assert road.job(job_id).state is JobState.FAILED
     assert "3 workers ended" in road.job(job_id).reason
+
+
+def test_a_fragment_is_written_once_and_what_lies_there_already_costs_the_attempt() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcd")
+    road.deliver_one()
+    road.ports.objects.put(ObjectRef(WORK, f"{job_id}/000000.1"), [b"somebody else's"])
+    road.run()
+    assert road.output(job_id) == loud(b"abcd")
+    [segment] = road.ports.jobs.segments(job_id)
+    assert segment.attempt == 2
 
 
 def test_two_finalizers_at_once_end_the_job_once() -> None:

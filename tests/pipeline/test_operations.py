@@ -2,9 +2,9 @@
 
 import pytest
 from bytereel.leases import Unwatched
+from bytereel.messages import FINALIZE
 from bytereel.model import INBOX, WORK, JobState, ObjectRef, SegmentState
-from bytereel.operations import cancel, find_job, retry, view
-from bytereel.stages import FINALIZE
+from bytereel.operations import cancel, dead_letters, find_job, retry, view
 from bytereel.steps.encode import encode_segment
 from bytereel_codec.errors import Permanent
 from toys import Road, loud, passing_failure
@@ -147,3 +147,14 @@ def test_a_view_shows_progress_rate_reason_and_output() -> None:
     assert (shown["state"], shown["progress"], shown["output"]) == ("done", 1.0, "archive/plain/a.mp4")
     assert shown["expansion"] == 1.25
     assert road.keys(INBOX) == ["a"]
+
+
+def test_a_dead_letter_names_its_job_or_says_that_there_is_none() -> None:
+    road = Road()
+    road.put("a", b"ab!")
+    road.ports.queue.send("intake", [{"bucket": "outbox", "key": "stray", "version": "1"}])
+    road.ports.queue.send(FINALIZE, [{}])
+    road.run()
+    found = {each["reason"]: (each["queue"], each["job"]) for each in dead_letters(road.ports)}
+    assert set(found.values()) == {("intake", None), (FINALIZE, None)}
+    assert "outbox/stray is not in the inbox" in found

@@ -15,6 +15,7 @@ import pytest
 from bytereel.model import JobState, job_id_of
 from bytereel.settings import Settings, load_settings
 from bytereel.wiring import Home, open_home
+from bytereel.workers import supervisor as supervisor_module
 from bytereel.workers.owners import OwnerLock, free_the_dead
 from bytereel.workers.supervisor import Supervisor
 from bytereel_codec.errors import Permanent
@@ -142,6 +143,23 @@ def test_a_worker_drains_on_sigterm_and_leaves_when_its_parent_is_gone(home: Hom
         parent.kill()
         parent.wait()
         parent.stdout.close()
+
+
+@pytest.mark.e2e
+def test_a_worker_that_does_not_drain_in_time_is_killed(
+    home: Home, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "DRAIN_SECONDS_MAX", 0.5)
+    deaf = "import pathlib, signal, sys, time; sys.stdin.read(); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    deaf += f"pathlib.Path({str(home.path)!r}, 'deaf').touch(); time.sleep(60)"
+    one = settings.model_copy(update={"workers": 1})
+    supervisor = Supervisor(home, one, (sys.executable, "-c", deaf))
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    wait_for((home.path / "deaf").exists)
+    supervisor.stop()
+    thread.join(10.0)
+    assert not thread.is_alive()
 
 
 @pytest.mark.e2e

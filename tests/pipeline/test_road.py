@@ -3,9 +3,9 @@
 import json
 
 import pytest
+from bytereel.messages import ENCODE, FINALIZE, INTAKE, event_of
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
 from bytereel.routing import manifest_key, output_key, route_key
-from bytereel.stages import ENCODE, FINALIZE, INTAKE, event_of
 from bytereel_codec.errors import Permanent
 from toys import CONTENTS, Road, expected, loud, summed
 
@@ -64,30 +64,34 @@ def test_a_source_that_is_replaced_before_intake_becomes_the_job_of_its_newest_b
     road = Road()
     old, new = road.put("a", b"old"), road.put("a", b"new")
     road.run()
-    assert road.ports.jobs.get(old) is None
+    assert road.job(old).state is JobState.FAILED
+    assert "replaced" in road.job(old).reason
     assert road.output(new) == loud(b"new")
 
 
-def test_a_source_that_is_not_there_yet_is_waited_for() -> None:
+def test_outputs_of_one_name_do_not_replace_each_other() -> None:
     road = Road()
-    job_id = road.put("a", b"abc")
-    source = road.ports.objects.stat(ObjectRef(INBOX, "a"))
-    held = road.ports.objects._objects.pop((INBOX, "a"))
-    assert road.deliver_one()
-    road.ports.objects._objects[INBOX, "a"] = held
+    jobs = {road.put(key, content): content for key, content in (("a", b"one"), ("loud/a", b"two"), ("a", b"three"))}
     road.run()
-    assert source is not None
-    assert road.output(job_id) == loud(b"abc")
+    done = {job_id: content for job_id, content in jobs.items() if road.job(job_id).state is JobState.DONE}
+    assert len(done) >= 2
+    assert all(road.output(job_id) == loud(content) for job_id, content in done.items())
+    again = road.put("a", b"four")
+    road.run()
+    assert road.output(again) == loud(b"four")
+    assert all(road.output(job_id) == loud(content) for job_id, content in done.items())
+    assert len({road.job(job_id).result["manifest"] for job_id in [*done, again]}) == len(done) + 1
 
 
-def test_a_source_that_never_comes_ends_among_the_dead_letters() -> None:
+def test_the_event_of_a_source_that_is_gone_leaves_a_failed_job_that_says_so() -> None:
     road = Road()
     job_id = road.put("a", b"abc")
     road.ports.objects.delete(ObjectRef(INBOX, "a"))
-    road.run()
-    assert road.ports.jobs.get(job_id) is None
-    [(_, reason)] = road.ports.queue.dead()
-    assert "'a' is not in the inbox" in reason
+    assert road.deliver_one()
+    assert not road.deliver_one()
+    assert road.job(job_id).state is JobState.FAILED
+    assert "removed" in road.job(job_id).reason
+    assert road.ports.queue.dead() == []
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ def test_home_is_where_the_platform_keeps_data(monkeypatch: pytest.MonkeyPatch, 
     assert load_settings().home == tmp_path / "bytereel"
 
 
+def test_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(home="~/a").home == load_settings(home="a").home == tmp_path / "a"
+    with pytest.raises(Permanent, match="BYTEREEL_HOME: '~no-such-user' names nobody's"):
+        load_settings(home="~no-such-user")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -49,8 +57,9 @@ def test_a_wrong_value_fails_at_once_with_its_name(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_setting_and_two_secrets_are_refused() -> None:
     with pytest.raises(Permanent, match="BYTEREEL_COLOUR"):
         load_settings(colour="red")
-    with pytest.raises(Permanent, match="exclude each other"):
+    with pytest.raises(Permanent) as caught:
         load_settings(passphrase_file="a", key_file="b")
+    assert caught.value.message == "BYTEREEL_PASSPHRASE_FILE and BYTEREEL_KEY_FILE exclude each other"
 
 
 def test_settings_survive_the_way_to_a_worker_process() -> None:

@@ -1,8 +1,8 @@
 """What the sweep resumes, clears and lets go of, and what it leaves alone."""
 
+from bytereel.messages import ENCODE, QUEUES
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
 from bytereel.operations import cancel, retry
-from bytereel.stages import ENCODE, QUEUES
 from bytereel.steps.sweep import DAY_SECONDS, SweepLimits, sweep
 from toys import CrashError, Failing, Road, loud
 
@@ -140,3 +140,15 @@ def test_failed_and_cancelled_jobs_keep_their_sources() -> None:
     assert sweep(road.ports, LIMITS).expired == 0
     assert road.job(failed).state is JobState.FAILED
     assert road.keys(INBOX) == ["a", "b"]
+
+
+def test_dead_letters_go_when_they_are_as_old_as_a_done_job() -> None:
+    road = Road()
+    road.ports.queue.send(ENCODE, [{"index": 1}])
+    road.deliver_one()
+    road.clock.advance(DAY_SECONDS - 1)
+    assert sweep(road.ports, LIMITS).dead_letters_expired == 0
+    assert len(road.ports.queue.dead()) == 1
+    road.clock.advance(2)
+    assert sweep(road.ports, LIMITS).dead_letters_expired == 1
+    assert road.ports.queue.dead() == []

@@ -10,6 +10,7 @@ from bytereel.adapters.clock import SystemClock
 from bytereel.model import JobState
 from bytereel.operations import cancel
 from bytereel.settings import load_settings
+from bytereel.stages import is_quiet
 from bytereel.workers.budget import MemoryBudget
 from bytereel.workers.worker import Worker
 from bytereel_codec.errors import Permanent
@@ -48,6 +49,11 @@ def wait_for(condition: object, seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+def run_until_quiet(worker: Worker, road: Road) -> None:
+    with running(worker):
+        wait_for(lambda: is_quiet(road.ports.queue))
+
+
 class Crowd:
     """Counts how many segments are converted at the same time."""
 
@@ -70,7 +76,7 @@ def test_no_more_segments_run_at_once_than_fit_in_memory(cost_mebibytes: int, mo
     road.loud.on_convert = crowd
     road.loud.cost_bytes = cost_mebibytes * MEBIBYTE
     job_ids = [road.put(f"{number}", b"abcdefghijklmnop") for number in range(4)]
-    worker_on(road).run(until_quiet=True)
+    run_until_quiet(worker_on(road), road)
     assert crowd.most == most
     assert all(road.output(job_id) == loud(b"abcdefghijklmnop") for job_id in job_ids)
 
@@ -79,7 +85,7 @@ def test_a_segment_that_can_never_fit_fails_its_job_and_names_the_setting() -> N
     road = real_time_road()
     road.loud.cost_bytes = 65 * MEBIBYTE
     job_id = road.put("a", b"abc")
-    worker_on(road).run(until_quiet=True)
+    run_until_quiet(worker_on(road), road)
     assert road.job(job_id).state is JobState.FAILED
     assert "BYTEREEL_MEMORY_BUDGET_BYTES" in road.job(job_id).reason
 
@@ -118,7 +124,7 @@ def test_stopping_finishes_what_runs_and_leaves_the_rest() -> None:
         thread.join(10.0)
     assert road.job(job_id).segments_done == 1
     assert held_messages(road) == []
-    worker_on(road).run(until_quiet=True)
+    run_until_quiet(worker_on(road), road)
     assert road.output(job_id) == loud(b"abcdefghijklmnop")
     assert set(road.loud.finished.values()) == {1}
 
@@ -141,7 +147,7 @@ def test_a_cancelled_job_is_noticed_between_two_chunks() -> None:
 
     road.loud.on_convert = cancel_and_wait
     job_id = road.put("a", b"abcd")
-    worker_on(road, lease_seconds=1.0).run(until_quiet=True)
+    run_until_quiet(worker_on(road, lease_seconds=1.0), road)
     assert road.job(job_id).state is JobState.CANCELLED
     assert road.loud.finished == {}
 
@@ -154,7 +160,7 @@ def test_a_bug_is_tried_again_and_then_fails_the_job_and_the_worker_goes_on() ->
 
     road.loud.on_convert = stumble
     broken, sound = road.put("broken", b"abc"), road.put("summed/empty", b"")
-    worker_on(road, deliveries_max=2).run(until_quiet=True)
+    run_until_quiet(worker_on(road, deliveries_max=2), road)
     assert "ZeroDivisionError" in road.job(broken).reason
     assert road.job(sound).state is JobState.DONE
 
@@ -171,6 +177,7 @@ def test_a_budget_gives_room_when_others_gave_theirs_back() -> None:
     assert not budget.try_take(41, 0.01)
     assert budget.try_take(40, 0.0)
     budget.give_back(60)
-    assert budget.taken_bytes == 40
+    assert not budget.try_take(61, 0.0)
+    assert budget.try_take(60, 0.0)
     with pytest.raises(Permanent):
         budget.try_take(101, 0.0)

@@ -40,6 +40,11 @@ class MemoryJobs:
         """See `JobTable.get`."""
         return self._jobs.get(job_id)
 
+    def find(self, prefix: str, limit: int) -> Sequence[Job]:
+        """See `JobTable.find`."""
+        with self._lock:
+            return [self._jobs[job_id] for job_id in sorted(self._jobs) if job_id.startswith(prefix)][:limit]
+
     def list(
         self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
     ) -> Sequence[Job]:

@@ -20,8 +20,10 @@ FREE_MESSAGE = """UPDATE messages SET free_at = ?, receipt = '', owner = ''
     WHERE id = ? AND receipt = ? AND owner != ''"""
 FREE_OWNER = "UPDATE messages SET free_at = ?, receipt = '', owner = '' WHERE owner = ? AND owner != ''"
 COUNT_MESSAGES = "SELECT count(*) FROM messages INDEXED BY messages_by_time WHERE queue = ?"
-INSERT_DEAD = "INSERT INTO dead_letters (id, queue, body, deliveries, reason) VALUES (?, ?, ?, ?, ?)"
+INSERT_DEAD = """INSERT INTO dead_letters (id, queue, body, deliveries, reason, buried_at)
+    VALUES (?, ?, ?, ?, ?, ?)"""
 SELECT_DEAD = "SELECT id, queue, body, deliveries, reason FROM dead_letters ORDER BY number LIMIT ?"
+DELETE_DEAD = "DELETE FROM dead_letters WHERE buried_at < ?"
 
 
 class SqliteQueue:
@@ -78,10 +80,8 @@ class SqliteQueue:
         """See `Queue.bury`."""
         with self.database.writing() as connection:
             if connection.execute(DELETE_MESSAGE, _lease_of(message)).rowcount == 1:
-                connection.execute(
-                    INSERT_DEAD,
-                    (message.id, message.queue, json.dumps(message.body), message.deliveries, json.dumps(reason)),
-                )
+                letter = (message.id, message.queue, json.dumps(message.body), message.deliveries, json.dumps(reason))
+                connection.execute(INSERT_DEAD, (*letter, self._clock.now()))
 
     def dead(self, *, limit: int = 100) -> Sequence[tuple[Message, str]]:
         """See `Queue.dead`."""
@@ -91,6 +91,10 @@ class SqliteQueue:
             (Message(number, queue, json.loads(body), deliveries, ""), json.loads(reason))
             for number, queue, body, deliveries, reason in rows
         ]
+
+    def forget_dead(self, before: float) -> int:
+        """See `Queue.forget_dead`."""
+        return self._change(DELETE_DEAD, (before,))
 
     def size(self, queue: str) -> int:
         """See `Queue.size`."""

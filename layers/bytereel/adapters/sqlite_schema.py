@@ -8,7 +8,7 @@ import sqlite3
 
 from bytereel.errors import Permanent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = (
     """CREATE TABLE jobs (
@@ -34,19 +34,29 @@ SCHEMA = (
     "CREATE INDEX messages_by_owner ON messages (owner) WHERE owner != ''",
     """CREATE TABLE dead_letters (
         number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, queue TEXT NOT NULL, body TEXT NOT NULL,
-        deliveries INTEGER NOT NULL, reason TEXT NOT NULL)""",
+        deliveries INTEGER NOT NULL, reason TEXT NOT NULL, buried_at REAL NOT NULL)""",
+    "CREATE INDEX dead_letters_by_time ON dead_letters (buried_at)",
     """CREATE TABLE uploads (
         number INTEGER PRIMARY KEY AUTOINCREMENT, staged TEXT NOT NULL, key BLOB NOT NULL,
         version TEXT NOT NULL)""",
     "CREATE TABLE seen (key BLOB NOT NULL, version TEXT NOT NULL, PRIMARY KEY (key, version)) WITHOUT ROWID",
 )
 
+UPGRADES = {
+    1: (
+        "ALTER TABLE dead_letters ADD COLUMN buried_at REAL NOT NULL DEFAULT 0",
+        "UPDATE dead_letters SET buried_at = CAST(strftime('%s', 'now') AS REAL)",
+        "CREATE INDEX dead_letters_by_time ON dead_letters (buried_at)",
+    ),
+}
+"""What makes a database of an earlier version one of the next."""
+
 READ_VERSION = "PRAGMA user_version"
 WRITE_VERSION = f"PRAGMA user_version = {SCHEMA_VERSION}"
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Create the tables of an empty database; call inside a write transaction.
+    """Create the tables of an empty database, or bring an older one up to date; call inside a write transaction.
 
     Raises: Permanent `state.newer_version` when a newer bytereel wrote the database.
     """
@@ -61,6 +71,7 @@ def prepare(connection: sqlite3.Connection) -> None:
         )
     if version == SCHEMA_VERSION:
         return
-    for statement in SCHEMA:
+    statements = [each for old in range(version, SCHEMA_VERSION) for each in UPGRADES[old]] if version else SCHEMA
+    for statement in statements:
         connection.execute(statement)
     connection.execute(WRITE_VERSION)

@@ -10,19 +10,19 @@ from bytereel.cli.options import HomeFolder, Json
 from bytereel.cli.output import pair_lines, print_result, size_text
 
 
-def doctor(home: HomeFolder = None, as_json: Json = False) -> None:
+def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
     """Say what this machine can do, and what it lacks."""
     from bytereel.cli import machine
     from bytereel.settings import load_settings
 
-    settings = load_settings(home=home).model_dump(mode="json")
+    settings = load_settings(home=folder).model_dump(mode="json")
     found: dict[str, Any] = {
         "cores": machine.cores(),
         "memory": machine.memory(),
         "limits": machine.limits(),
         "gpus": machine.gpus(),
         "encoders": machine.encoders(),
-        "disk": _disk(Path(settings["home"]).expanduser().absolute()),
+        "disk": _disk(Path(settings["home"])),
         "rates": machine.rates(),
         "kernels": machine.kernels(),
         "versions": machine.versions(),

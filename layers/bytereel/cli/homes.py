@@ -19,22 +19,22 @@ POLL_SECONDS_MAX = 0.1
 _PATIENCE_SECONDS = 3.0
 
 
-def opened(home: Path | None) -> "tuple[Home, Settings]":
+def opened(folder: Path | None) -> "tuple[Home, Settings]":
     """The home that was chosen, made where there is none."""
     from bytereel.settings import load_settings
     from bytereel.wiring import open_home
 
-    settings = load_settings(home=home)
+    settings = load_settings(home=folder)
     return open_home(settings), settings
 
 
-def opened_existing(home: Path | None) -> "tuple[Home, Settings]":
+def opened_existing(folder: Path | None) -> "tuple[Home, Settings]":
     """The home that was chosen. Raises: Permanent `home.absent` where there is none."""
     from bytereel.settings import load_settings
     from bytereel.wiring import open_home
 
-    settings = load_settings(home=home)
-    path = settings.home.expanduser().absolute()
+    settings = load_settings(home=folder)
+    path = settings.home
     if not path.is_dir():
         raise Permanent(
             "home.absent",
@@ -97,7 +97,8 @@ def find_output(home: "Home", job: Job) -> ObjectRef:
         raise Permanent("job.failed", message, hint=f"`bytereel retry {job.id}` tries again", job=job.id)
     found = home.ports.objects.stat(ObjectRef(OUTBOX, job.result["output"]))
     if found is None:
-        raise Permanent("output.gone", f"the output of job {job.id} is no longer in the outbox", job=job.id)
+        message = f"the output of job {job.id} is no longer in the outbox"
+        raise Permanent("output.gone", message, hint="put its source again to have it made anew", job=job.id)
     return found.ref
 
 

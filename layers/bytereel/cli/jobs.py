@@ -1,7 +1,8 @@
 """The commands about jobs: jobs, status, get, cancel, retry, sweep."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,12 @@ import typer
 
 from bytereel.cli import homes
 from bytereel.cli.options import STANDARD, Force, HomeFolder, JobId, Json
-from bytereel.cli.output import pair_lines, print_result, size_text, table_lines
+from bytereel.cli.output import pair_lines, print_result, shown, size_text, table_lines
 from bytereel.cli.progress import ProgressBar
 from bytereel.model import Job, JobState
 
 if TYPE_CHECKING:
-    from bytereel.steps.sweep import SweepReport
+    from bytereel.settings import Settings
     from bytereel.wiring import Home
 
 _COPY_BYTES = 1 << 20
@@ -26,20 +27,22 @@ _PAGES_MAX = 10_000
 def jobs(
     state: Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 50,
-    home: HomeFolder = None,
+    folder: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
     """List jobs, the newest first."""
-    from bytereel.operations import view
+    from bytereel.operations import dead_letters, view
 
-    place, _ = homes.opened_existing(home)
-    now = place.ports.clock.now()
-    views = [view(job, now) for job in place.ports.jobs.list(state, limit=limit)]
-    counts = {each.value: count for each, count in place.ports.jobs.count().items() if count}
+    home, _ = homes.opened_existing(folder)
+    now = home.ports.clock.now()
+    views = [view(job, now) for job in home.ports.jobs.list(state, limit=limit)]
+    counts = {each.value: count for each, count in home.ports.jobs.count().items() if count}
     rows = [_row(each) for each in views]
     lines = table_lines(("JOB", "STATE", "DONE", "SIZE", "CREATED", "SOURCE"), rows) if rows else []
     total = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"
-    print_result({"jobs": views, "counts": counts}, [*lines, total], as_json=as_json)
+    letters = dead_letters(home.ports)
+    values = {"jobs": views, "counts": counts, "dead_letters": letters}
+    print_result(values, [*lines, total, *_letter_lines(letters)], as_json=as_json)
 
 
 def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
@@ -58,43 +61,43 @@ def status(
         bool, typer.Option("--watch", help="Wait for the job's end, showing how it goes.", show_default=False)
     ] = False,
     timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to watch.")] = _WEEK_SECONDS,
-    home: HomeFolder = None,
+    folder: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
     """Say where a job stands."""
     from bytereel.operations import find_job
 
-    place, _ = homes.opened_existing(home)
-    job = find_job(place.ports.jobs, job_id)
+    home, _ = homes.opened_existing(folder)
+    job = find_job(home.ports.jobs, job_id)
     if watch:
         with ProgressBar("converting", hidden=as_json) as progress:
-            job = homes.await_job(place, job.id, timeout, progress)
-    _print_job(place, job, as_json=as_json)
+            job = homes.await_job(home, job.id, timeout, progress)
+    _print_job(home, job, as_json=as_json)
     if watch:
         raise typer.Exit(homes.end_code(job))
 
 
-def cancel(job_id: JobId, home: HomeFolder = None, as_json: Json = False) -> None:
+def cancel(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
     """End a running job."""
     from bytereel import operations
 
-    place, _ = homes.opened_existing(home)
-    _print_job(place, operations.cancel(place.ports, job_id), as_json=as_json)
+    home, _ = homes.opened_existing(folder)
+    _print_job(home, operations.cancel(home.ports, job_id), as_json=as_json)
 
 
-def retry(job_id: JobId, home: HomeFolder = None, as_json: Json = False) -> None:
+def retry(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
     """Let a failed or cancelled job go on where it stopped."""
     from bytereel import operations
 
-    place, _ = homes.opened_existing(home)
-    _print_job(place, operations.retry(place.ports, job_id), as_json=as_json)
+    home, _ = homes.opened_existing(folder)
+    _print_job(home, operations.retry(home.ports, job_id), as_json=as_json)
 
 
-def _print_job(place: "Home", job: Job, *, as_json: bool) -> None:
+def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
     from bytereel.operations import view
 
-    path = homes.output_path(place, job)
-    values = {**view(job, place.ports.clock.now()), "path": str(path) if path else None}
+    path = homes.output_path(home, job)
+    values = {**view(job, home.ports.clock.now()), "path": str(path) if path else None}
     rate = values["bytes_per_second"]
     lines = pair_lines(
         {
@@ -119,7 +122,7 @@ def get(
         typer.Option("--output", "-o", metavar="PATH", help="- is standard output.", show_default="its own name"),
     ] = None,
     force: Force = False,
-    home: HomeFolder = None,
+    folder: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
     """Copy a job's output out of the outbox."""
@@ -128,18 +131,18 @@ def get(
 
     from bytereel.operations import find_job
 
-    place, _ = homes.opened_existing(home)
-    job = find_job(place.ports.jobs, job_id)
-    name = safe_name(homes.find_output(place, job).key)
+    home, _ = homes.opened_existing(folder)
+    job = find_job(home.ports.jobs, job_id)
+    name = safe_name(homes.find_output(home, job).key)
     target = Path(name if output is None else output)
     if output is not None and target.is_dir():
         target /= name
     with ProgressBar("copying", hidden=as_json) as progress:
         if output == STANDARD:
-            size = _copy(place, job, StreamTarget(1), progress)
+            size = _copy(home, job, StreamTarget(1), progress)
         else:
             with TargetFile(target, replace=force) as file:
-                size = _copy(place, job, file, progress)
+                size = _copy(home, job, file, progress)
                 file.commit(size)
     values = {"job": job.id, "path": str(target), "bytes": size}
     print_result(
@@ -147,9 +150,9 @@ def get(
     )
 
 
-def _copy(place: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
+def _copy(home: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
     """Write the job's output to a target of the codec's sinks; return its size. One version of it, or an error."""
-    objects, ref = place.ports.objects, homes.find_output(place, job)
+    objects, ref = home.ports.objects, homes.find_output(home, job)
     buffer = memoryview(bytearray(_COPY_BYTES))
     done = 0
     while count := objects.read_into(ref, done, buffer):
@@ -159,40 +162,46 @@ def _copy(place: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
     return done
 
 
-def sweep(home: HomeFolder = None, as_json: Json = False) -> None:
+def sweep(folder: HomeFolder = None, as_json: Json = False) -> None:
     """Tidy a home, as `up` does by itself.
 
-    Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old.
+    Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old; then says which
+    messages were given up that belong to no job.
     """
-    from bytereel.steps.sweep import SweepLimits
-    from bytereel.steps.sweep import sweep as sweep_once
-    from bytereel.workers.owners import free_the_dead
+    from bytereel.operations import dead_letters
+    from bytereel.workers.chores import announce_dropped
 
-    place, settings = homes.opened_existing(home)
-    limits = SweepLimits(settings.stall_seconds, settings.keep_done_days)
-    found = {
-        "placed": place.inbox.settle(),
-        "dead_workers": free_the_dead(place.ports, place.owners_folder),
-        "announced": place.inbox.reconcile(settings.settle_seconds, place.ports.clock.now()),
-        "resumed": 0,
-        "orphans": 0,
-        "orphan_bytes": 0,
-        "expired": 0,
-    }
+    home, settings = homes.opened_existing(folder)
+    counts = {"placed": home.inbox.place_pending(), "announced": announce_dropped(home, settings)}
+    counts |= _tidied(home, settings)
+    letters = dead_letters(home.ports)
+    lines = pair_lines({name.replace("_", " "): count for name, count in counts.items()})
+    print_result({**counts, "dead_letters": letters}, [*lines, *_letter_lines(letters)], as_json=as_json)
+
+
+def _tidied(home: "Home", settings: "Settings") -> dict[str, int]:
+    """Tidy from the work bucket's start to its end; what that did, counted."""
+    from bytereel.workers.chores import tidy
+
+    counts: Counter[str] = Counter()
     cursor = ""
     for _ in range(_PAGES_MAX):
-        report = sweep_once(place.ports, limits, cursor)
-        _add(found, report)
-        cursor = report.cursor
+        report = tidy(home, settings, cursor)
+        swept = asdict(report.swept)
+        cursor = swept.pop("cursor")
+        counts.update(swept, dead_workers=report.dead_workers, forgotten=report.forgotten)
         if not cursor:
             break
-    print_result(found, pair_lines({name.replace("_", " "): count for name, count in found.items()}), as_json=as_json)
+    return dict(counts)
 
 
-def _add(found: dict[str, int], report: "SweepReport") -> None:
-    for name, count in asdict(report).items():
-        if name in found:
-            found[name] += count
+def _letter_lines(letters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The dead letters that no job tells of; what a job failed for, `status` says."""
+    return [
+        shown(f"dead letter: {each['queue']} {each['body'].get('key', each['body'])}: {each['reason']}")
+        for each in letters
+        if each["job"] is None
+    ]
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bytereel.cli.options import usable_cores
+from bytereel.cores import usable_cores
 
 ENCODERS = {
     "h264": ("libx264", "h264_nvenc", "libopenh264"),
@@ -218,5 +218,4 @@ def missing(found: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     if found["limits"]["file_bytes"] is not None:
         said.append(f"a file may have no more than {found['limits']['file_bytes']} bytes: see `ulimit -f`")
     said += [f"{name} is not installed" for name, version in found["versions"].items() if version == "not installed"]
-    said += [f"libav has no encoder for {kind}" for kind, names in found["encoders"].items() if not names]
     return said

@@ -1,6 +1,5 @@
 """Arguments and options that several commands share, and how their values are read."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +58,6 @@ def _parse_size(text: str) -> int:
     if found is None or found[2].upper() not in _UNITS:
         raise typer.BadParameter(f"{text!r} is no number of bytes such as 4096, 64KiB or 1MiB")
     return int(found[1]) * _UNITS[found[2].upper()]
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_secret(passphrase_file: Path | None, key_file: Path | None) -> "Secret | None":

@@ -22,11 +22,11 @@ from bytereel.cli.options import (
     parse_percent,
     parse_range,
     read_secret,
-    usable_cores,
 )
 from bytereel.cli.output import print_note, print_result, ranges_text, size_text, table_lines
 from bytereel.cli.progress import ProgressBar
 from bytereel.cli.reel_lines import decoded_lines, encoded_lines, inspected_lines, verified_lines
+from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
 
 if TYPE_CHECKING:

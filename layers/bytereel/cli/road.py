@@ -25,7 +25,7 @@ RESTORE_PROFILES = ("original",)
 
 
 def up(
-    home: HomeFolder = None,
+    folder: HomeFolder = None,
     workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, max=256, help="Worker processes.")] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when nothing is left to do.", show_default=False)
@@ -41,12 +41,12 @@ def up(
     from bytereel.wiring import open_home
     from bytereel.workers.supervisor import Supervisor
 
-    settings = load_settings(home=home, workers=workers)
+    settings = load_settings(home=folder, workers=workers)
     configure_logging(settings.log_level)
-    place = open_home(settings)
-    Supervisor(place, settings).run(until_idle=until_idle)
-    counts = {state.value: count for state, count in place.ports.jobs.count().items() if count}
-    print_result({"home": str(place.path), "jobs": counts}, pair_lines(counts), as_json=as_json)
+    home = open_home(settings)
+    Supervisor(home, settings).run(until_idle=until_idle)
+    counts = {state.value: count for state, count in home.ports.jobs.count().items() if count}
+    print_result({"home": str(home.path), "jobs": counts}, pair_lines(counts), as_json=as_json)
 
 
 def put(
@@ -54,7 +54,7 @@ def put(
     to: Annotated[
         str, typer.Option("--to", metavar="CONVERSION[/PROFILE]", help="archive[/PROFILE] or restore.")
     ] = "archive",
-    home: HomeFolder = None,
+    folder: HomeFolder = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the job's end; then say where the output is.", show_default=False)
     ] = False,
@@ -65,26 +65,26 @@ def put(
     """Queue a file for conversion; prints the job's id."""
     key = _new_key(to, _source_name(file, name))
     _check_source(file)
-    place, _ = homes.opened(home)
+    home, _ = homes.opened(folder)
     with ProgressBar("uploading", hidden=as_json) as progress:
-        stored = place.inbox.upload(key, _chunks(file, progress))
+        stored = home.inbox.upload(key, _chunks(file, progress))
     job_id = job_id_of(stored.ref)
-    values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": str(place.path)}
+    values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": str(home.path)}
     if not wait:
         print_result(values, [job_id], as_json=as_json)
         return
     if not as_json:
         print(job_id, flush=True)
-    _wait_for(place, stored, timeout, values, as_json=as_json)
+    _wait_for(home, stored, timeout, values, as_json=as_json)
 
 
-def _wait_for(place: "Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool) -> None:
+def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool) -> None:
     from bytereel.operations import view
 
     with ProgressBar("converting", hidden=as_json) as progress:
-        job = homes.await_job(place, job_id_of(stored.ref), timeout, progress)
-    path = homes.output_path(place, job)
-    ended = {**values, **view(job, place.ports.clock.now()), "path": str(path) if path else None}
+        job = homes.await_job(home, job_id_of(stored.ref), timeout, progress)
+    path = homes.output_path(home, job)
+    ended = {**values, **view(job, home.ports.clock.now()), "path": str(path) if path else None}
     print_result(ended, [shown(str(path))] if path else [], as_json=as_json)
     raise typer.Exit(homes.end_code(job))
 

@@ -13,11 +13,12 @@ import crc32c
 from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
 from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary
 from bytereel.leases import LeaseWatch, Unwatched
+from bytereel.messages import ENCODE, Body, segment_of
 from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, SegmentState, fragment_key_of
 from bytereel.ports import Buffer, Ports
-from bytereel.reading import ObjectReader, finished_segment
+from bytereel.reading import ObjectReader, every_segment, finished_segment
 from bytereel.routing import Conversions
-from bytereel.stages import ENCODE, Body, carry_on, every_segment, fail_job, reason_of, segment_of
+from bytereel.stages import carry_on, fail_job, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, w
     chunks = conversion.convert(job.plan, planned, segment.index, source, earlier)
     fragment = _Measured(chunks, watch, segment)
     key = fragment_key_of(job.id, segment.index, segment.attempt)
-    ports.objects.put(ObjectRef(WORK, key), fragment)
+    _store(ports, ObjectRef(WORK, key), fragment)
     result = {"crc32c": fragment.crc32c, "conversion": fragment.facts}
     progress = ports.jobs.finish_segment(segment, key, fragment.size_bytes, result, ports.clock.now())
     log.info(
@@ -88,6 +89,16 @@ def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, w
     )
     if progress.remaining == 0:
         carry_on(ports, job.id)
+
+
+def _store(ports: Ports, ref: ObjectRef, fragment: "_Measured") -> None:
+    """Write the fragment once. Raises: LeaseLost where one of the same attempt is there already."""
+    try:
+        ports.objects.put(ref, fragment, if_absent=True)
+    except Permanent as error:
+        if error.error_id != "object.exists":
+            raise
+        raise LeaseLost("segment.lease_lost", f"{ref.key} was written by somebody else", key=ref.key) from error
 
 
 def _earlier(ports: Ports, segment: Segment) -> list[FinishedSegment]:

@@ -13,15 +13,17 @@ from bytereel_codec.version import SOFTWARE
 
 from bytereel.conversions import Assembly
 from bytereel.errors import Integrity, Permanent, TransitionRefused
+from bytereel.messages import Body, job_of
 from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
-from bytereel.ports import ObjectStore, Part, Ports, iterate_objects
-from bytereel.reading import finished_segment
-from bytereel.routing import Conversions, Route, manifest_key, output_key, route_key
-from bytereel.stages import Body, every_segment, fail_job, job_of, reason_of
+from bytereel.ports import ObjectStore, Part, Ports
+from bytereel.reading import every_object, every_segment, finished_segment
+from bytereel.routing import MANIFEST_SUFFIX, Conversions, Route, manifest_key, marked_key, output_key, route_key
+from bytereel.stages import fail_job, reason_of
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1024 * 1024
+MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 
 
 def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
@@ -54,7 +56,7 @@ def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
 
 def clear_fragments(objects: ObjectStore, job_id: str) -> None:
     """Delete every fragment of a job."""
-    for info in iterate_objects(objects, WORK, f"{job_id}/"):
+    for info in every_object(objects, WORK, f"{job_id}/"):
         objects.delete(info.ref)
 
 
@@ -81,7 +83,7 @@ def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Seq
         job.plan, [finished_segment(ports.objects, segment) for segment in segments]
     )
     route = Route(job.conversion, job.profile, route_key(job.source.key, conversions).path)
-    ref = ObjectRef(OUTBOX, output_key(route, assembly.output_name))
+    ref = ObjectRef(OUTBOX, _claimed(ports, job, output_key(route, assembly.output_name)))
     stored = _compose(ports, ref, assembly, segments)
     manifest = _manifest(ports, job, segments, assembly, stored)
     place = ObjectRef(OUTBOX, manifest_key(ref.key))
@@ -93,6 +95,39 @@ def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Seq
         "expansion": manifest["expansion"],
         "facts": dict(assembly.facts),
     }
+
+
+def _claimed(ports: Ports, job: Job, wanted: str) -> str:
+    """The output's key, claimed by this job's manifest: the one wanted or, where another job has that, a marked one.
+
+    So no output ever replaces another job's, however their sources were called. Raises: Permanent `output.taken`.
+    """
+    marked = marked_key(wanted, job.id)
+    for key in (marked,) if wanted.endswith(MANIFEST_SUFFIX) else (wanted, marked):
+        place = ObjectRef(OUTBOX, manifest_key(key))
+        try:
+            ports.objects.put(place, [json.dumps({"job": job.id}).encode("ascii")], if_absent=True)
+        except Permanent as error:
+            if error.error_id != "object.exists":
+                raise
+            if _job_in(ports, place) != job.id:
+                continue
+        return key
+    raise Permanent("output.taken", f"another job has the output {marked!r}", hint="move it away, then retry the job")
+
+
+def _job_in(ports: Ports, place: ObjectRef) -> str | None:
+    """The id of the job whose manifest lies there; None when it cannot be told."""
+    info = ports.objects.stat(place)
+    if info is None or info.size_bytes > MANIFEST_BYTES_MAX:
+        return None
+    content = bytearray(info.size_bytes)
+    ports.objects.read_into(place, 0, memoryview(content))
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        return None
+    return manifest.get("job") if isinstance(manifest, dict) else None
 
 
 def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> ObjectInfo:

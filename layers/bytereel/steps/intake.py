@@ -3,12 +3,13 @@
 import logging
 
 from bytereel.conversions import Plan
-from bytereel.errors import Integrity, Permanent, Temporary, TransitionRefused
-from bytereel.model import INBOX, Job, JobState, ObjectInfo, ObjectRef, Segment, job_id_of
+from bytereel.errors import Integrity, Permanent, TransitionRefused
+from bytereel.messages import Body, source_of
+from bytereel.model import INBOX, Job, JobState, ObjectRef, Segment, job_id_of
 from bytereel.ports import Ports
 from bytereel.reading import ObjectReader
 from bytereel.routing import Conversions, route_key
-from bytereel.stages import Body, carry_on, fail_job, reason_of, source_of
+from bytereel.stages import carry_on, fail_job, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +17,9 @@ log = logging.getLogger(__name__)
 def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
     """Make and plan the job of the object that `event` names, and send the messages that it needs next.
 
-    May be run again after any crash, and for an event that is heard twice. A source that the conversion
-    refuses ends the job as failed. Raises: Permanent for a message that makes no job at all; Temporary.
+    May be run again after any crash, and for an event that is heard twice. The job of an object that is gone has
+    failed: a store has it before its event, and what took its place has an event of its own. So has that of a
+    source that the conversion refuses. Raises: Permanent for a message that makes no job at all; Temporary.
     """
     source = source_of(event)
     if source.bucket != INBOX:
@@ -29,37 +31,22 @@ def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
         )
     job_id = job_id_of(source)
     job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, source)
-    if job is None:
-        return
     if job.state is JobState.RECEIVED and not _plan(ports, conversions, job):
         return
     carry_on(ports, job_id)
 
 
-def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job | None:
-    info = _present(ports, source)
-    if info is None:
-        log.info("job %s not made: %r was replaced before it was looked at", job_id, source.key)
-        return None
+def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job:
+    info = ports.objects.stat(source)
+    size = info.size_bytes if info else 0
     route = route_key(source.key, conversions)
     now = ports.clock.now()
-    job = Job(job_id, source, info.size_bytes, route.conversion, route.profile, JobState.RECEIVED, now, now)
+    job = Job(job_id, source, size, route.conversion, route.profile, JobState.RECEIVED, now, now)
     if ports.jobs.create(job):
-        log.info(
-            "job %s received: %r, %d bytes, %s/%s", job_id, source.key, info.size_bytes, job.conversion, job.profile
-        )
-    return ports.jobs.get(job_id)
-
-
-def _present(ports: Ports, source: ObjectRef) -> ObjectInfo | None:
-    """The object that the event is about, or None when a newer one took its place: that has its own event.
-
-    Raises: Temporary `source.absent`: it is not there yet, or no more.
-    """
-    info = ports.objects.stat(source)
-    if info is None and ports.objects.stat(ObjectRef(source.bucket, source.key)) is None:
-        raise Temporary("source.absent", f"{source.key!r} is not in the inbox", bucket=source.bucket, key=source.key)
-    return info
+        log.info("job %s received: %r, %d bytes, %s/%s", job_id, source.key, size, job.conversion, job.profile)
+    if info is None:
+        fail_job(ports, job_id, "the source was removed or replaced before it was looked at (put it again)")
+    return ports.jobs.get(job_id) or job
 
 
 def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:

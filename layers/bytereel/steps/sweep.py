@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.model import JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState
 from bytereel.ports import Ports
-from bytereel.stages import ENCODE, FINALIZE, INTAKE, QUEUES, carry_on
+from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +38,25 @@ class SweepReport:
     orphans: int
     orphan_bytes: int
     expired: int
+    dead_letters_expired: int
     cursor: str
 
 
 def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
-    """Resume stalled jobs, clear orphans in work after `cursor`, expire old jobs. Raises: Temporary."""
+    """Resume stalled jobs, clear orphans in work after `cursor`, let go of what is old. Raises: Temporary."""
     resumed = _resume(ports, limits)
     orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
-    report = SweepReport(resumed, orphans, orphan_bytes, _expire(ports, limits), cursor)
-    if report.resumed or report.orphans or report.expired:
+    oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
+    expired, letters = _expire(ports, limits, oldest), ports.queue.forget_dead(oldest)
+    report = SweepReport(resumed, orphans, orphan_bytes, expired, letters, cursor)
+    if resumed or orphans or expired or letters:
         log.info(
-            "sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs expired",
+            "sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs and %d dead letters expired",
             report.resumed,
             report.orphans,
             report.orphan_bytes,
             report.expired,
+            report.dead_letters_expired,
         )
     return report
 
@@ -121,13 +126,12 @@ def _is_newest(segment: Segment, attempt: int) -> bool:
     return segment.attempt == attempt and segment.state in (SegmentState.LEASED, SegmentState.DONE)
 
 
-def _expire(ports: Ports, limits: SweepLimits) -> int:
+def _expire(ports: Ports, limits: SweepLimits, oldest: float) -> int:
     """Let go of done jobs past their time, and of their sources; outputs stay.
 
     A failed or cancelled job stays, with its source: that may be the only copy. The source goes first:
     without its job, it would be taken for new.
     """
-    oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
     old = [
         job
         for job in ports.jobs.list(JobState.DONE, after=(oldest, ""), limit=limits.jobs_max)

@@ -13,11 +13,6 @@ class MemoryBudget:
         self._taken_bytes = 0
         self._changed = threading.Condition()
 
-    @property
-    def taken_bytes(self) -> int:
-        """What is in use."""
-        return self._taken_bytes
-
     def try_take(self, cost_bytes: int, timeout_seconds: float) -> bool:
         """Take `cost_bytes`, waiting at most `timeout_seconds` for room; False when there was none.
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from bytereel.errors import Integrity, Permanent, Temporary
 from bytereel.leases import LeaseWatch, Unwatched
+from bytereel.messages import ENCODE, FINALIZE, INTAKE, job_id_in
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
-from bytereel.stages import ENCODE, FINALIZE, INTAKE, fail_job, job_id_in, reason_of
+from bytereel.stages import fail_job, reason_of
 from bytereel.steps.encode import cost_of, encode_segment
 from bytereel.steps.finalize import finalize
 from bytereel.steps.intake import take_in
@@ -46,9 +47,9 @@ class Delivery:
     limits: DeliveryLimits
 
     def deliver(self, message: Message, watch: LeaseWatch | None = None, room: Room = nullcontext) -> None:
-        """Run the message's step inside `room`, then settle the message. A bug propagates, settling nothing.
+        """Run the message's step inside `room`, then end the message. A bug propagates, and the message stays held.
 
-        Raises: Temporary when settling itself fails: the message is free again when its lease ends.
+        Raises: Temporary when ending it fails: the message is free again when its lease ends.
         """
         try:
             with room():

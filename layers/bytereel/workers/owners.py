@@ -10,12 +10,14 @@ import os
 import uuid
 from pathlib import Path
 
+from bytereel.errors import Temporary
 from bytereel.ports import Ports
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".lock"
 OWNERS_MAX = 10_000
+LOCK_ATTEMPTS_MAX = 100
 
 
 class OwnerLock:
@@ -88,10 +90,14 @@ def _free(ports: Ports, owner: str) -> None:
 
 
 def _locked(path: Path) -> int:
-    """Make the file and lock it; again, when a search for the dead took the file away between the two."""
-    while True:
+    """Make the file and lock it; again, when a search for the dead took the file away between the two.
+
+    Raises: Temporary `worker.unlocked` when that happened time and again.
+    """
+    for _ in range(LOCK_ATTEMPTS_MAX):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
         os.close(descriptor)
+    raise Temporary("worker.unlocked", f"{str(path)!r} was taken away {LOCK_ATTEMPTS_MAX} times", path=str(path))

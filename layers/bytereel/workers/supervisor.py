@@ -7,17 +7,16 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
-from bytereel.errors import BytereelError
 from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
-from bytereel.stages import is_quiet, reason_of
-from bytereel.steps.sweep import SweepLimits, sweep
+from bytereel.stages import is_quiet
 from bytereel.wiring import Home
+from bytereel.workers.chores import Chore, announce_dropped, tidy
 from bytereel.workers.inbox_watch import InboxWatch
-from bytereel.workers.owners import free_the_dead
 from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -25,45 +24,15 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 PLACE_SECONDS = 1.0
 """How often uploads that a crash left between commit and rename are put in their place."""
-
-
-class Chore:
-    """Something to do every so often. A failure is logged, once while it stays the same, and tried again."""
-
-    def __init__(self, name: str, every_seconds: float, work: Callable[[], object]) -> None:
-        self._name = name
-        self._every_seconds = every_seconds
-        self._work = work
-        self._due_at = 0.0
-        self._last_failure = ""
-        self.done_at = 0.0
-
-    def hasten(self, within_seconds: float) -> None:
-        """Let it be due no later than `within_seconds` from now."""
-        self._due_at = min(self._due_at, time.monotonic() + within_seconds)
-
-    def run_if_due(self) -> None:
-        """Do it if its time has come."""
-        started_at = time.monotonic()
-        if started_at < self._due_at:
-            return
-        self._due_at = started_at + self._every_seconds
-        try:
-            self._work()
-        except BytereelError as error:
-            failure = reason_of(error)
-            if failure != self._last_failure:
-                log.warning("%s: %s", self._name, failure)
-            self._last_failure = failure
-        else:
-            self._last_failure = ""
-        self.done_at = started_at
+DRAIN_SECONDS_MAX = 600.0
+"""How long workers may take to finish what they do; killing them then costs a lease and nothing else."""
 
 
 class Supervisor:
     """Runs `settings.workers` workers on a home until SIGTERM or SIGINT, or until nothing is left to do.
 
-    The first signal drains; a second one kills the workers, which loses nothing but the segments under way.
+    The first signal drains; a second one, or ten minutes, kills the workers, which loses nothing but the segments
+    under way.
     """
 
     def __init__(self, home: Home, settings: Settings, command: Sequence[str] = WORKER_COMMAND) -> None:
@@ -72,11 +41,10 @@ class Supervisor:
         self._stopping = threading.Event()
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
-        self._limits = SweepLimits(settings.stall_seconds, settings.keep_done_days)
         self._cursor = ""
-        self._placing = Chore("interrupted uploads", PLACE_SECONDS, home.inbox.settle)
-        self._reconciling = Chore("inbox", settings.sweep_seconds, self._reconcile)
-        self._sweeping = Chore("sweep", settings.sweep_seconds, self._sweep)
+        self._placing = Chore("interrupted uploads", PLACE_SECONDS, home.inbox.place_pending)
+        self._announcing = Chore("inbox", settings.sweep_seconds, partial(announce_dropped, home, settings))
+        self._tidying = Chore("sweep", settings.sweep_seconds, self._tidy)
 
     def stop(self) -> None:
         """Drain and return from `run`."""
@@ -97,42 +65,37 @@ class Supervisor:
 
     def _tick(self, watch: InboxWatch) -> None:
         if watch.has_changed():
-            self._reconciling.hasten(self._settings.settle_seconds)
-        for chore in (self._placing, self._reconciling, self._sweeping):
+            self._announcing.hasten(self._settings.settle_seconds)
+        for chore in (self._placing, self._announcing, self._tidying):
             chore.run_if_due()
         died = [worker.keep_alive() for worker in self._workers]
         if any(died):
-            self._sweeping.hasten(0.0)
+            self._tidying.hasten(0.0)
 
-    def _reconcile(self) -> None:
-        home = self._home
-        announced = home.inbox.reconcile(self._settings.settle_seconds, home.ports.clock.now())
-        if announced:
-            log.info("%d dropped files announced", announced)
-
-    def _sweep(self) -> None:
-        free_the_dead(self._home.ports, self._home.owners_folder)
-        self._cursor = sweep(self._home.ports, self._limits, self._cursor).cursor
+    def _tidy(self) -> None:
+        self._cursor = tidy(self._home, self._settings, self._cursor).swept.cursor
 
     def _is_idle(self, started_at: float) -> bool:
         """Whether the files that lay in the inbox were seen, no message waits and no job runs."""
         settled_at = started_at + self._settings.settle_seconds
-        if self._reconciling.done_at < settled_at:
-            self._reconciling.hasten(max(0.0, settled_at - time.monotonic()))
+        if self._announcing.done_at < settled_at:
+            self._announcing.hasten(max(0.0, settled_at - time.monotonic()))
             return False
         if not is_quiet(self._home.ports.queue):
             return False
         states = self._home.ports.jobs.count()
         if any(states.get(state) for state in JOB_RUNNING):
-            self._sweeping.hasten(PLACE_SECONDS)
+            self._tidying.hasten(PLACE_SECONDS)
             return False
         return True
 
     def _drain(self) -> None:
+        """Let every worker finish what it does, until a second signal or the time is up; then end it."""
+        kill_at = time.monotonic() + DRAIN_SECONDS_MAX
         for worker in self._workers:
             worker.terminate()
         while any(worker.is_alive() for worker in self._workers):
-            if self._signals > 1:
+            if self._signals > 1 or time.monotonic() >= kill_at:
                 for worker in self._workers:
                     worker.kill()
             time.sleep(TICK_SECONDS / 2)

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from functools import partial
 
 from bytereel.errors import BytereelError, Temporary
+from bytereel.messages import QUEUES
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
-from bytereel.stages import QUEUES, is_quiet, reason_of
+from bytereel.stages import reason_of
 from bytereel.workers.budget import MemoryBudget
 from bytereel.workers.delivery import Delivery, DeliveryLimits, DrainingError
 from bytereel.workers.heartbeat import Heartbeat
@@ -23,7 +24,7 @@ LEASE_FAILURES_MAX = 100
 
 
 class Worker:
-    """Runs until it is stopped, its `alive` says no, or, where asked, no message is left.
+    """Runs until it is stopped, or its `alive` says no.
 
     One message at a time waits for memory; no other is leased meanwhile, so that other workers can have it.
     """
@@ -54,18 +55,13 @@ class Worker:
         """Lease nothing any more and end once what runs is finished; may be called from a signal handler."""
         self._stopping.set()
 
-    def run(self, *, until_quiet: bool = False) -> None:
-        """Work; with `until_quiet`, return when no message waits or is held by anybody.
-
-        Once only. Raises: Temporary when no message can be leased for too long; Permanent.
-        """
+    def run(self) -> None:
+        """Work; once only. Raises: Temporary when no message can be leased for too long; Permanent."""
         with self._heartbeat, ThreadPoolExecutor(self._settings.threads, "step") as pool:
             while not self._stopping.is_set() and self._alive():
                 message = self._next()
                 if message is not None:
                     pool.submit(self._work, message).add_done_callback(partial(self._ended, message))
-                elif until_quiet and is_quiet(self._queue):
-                    break
         log.info("worker %s: nothing runs any more", self._owner)
 
     def _next(self) -> Message | None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.folder import FolderObjects
+from bytereel.adapters.folder_objects import FolderObjects
+from bytereel.adapters.inbox import EmbeddedInbox
 from bytereel.adapters.sqlite_database import Database
 from bytereel.adapters.sqlite_queue import SqliteQueue
-from bytereel.adapters.upload import INTAKE, EmbeddedInbox
 from bytereel.errors import Permanent, Temporary
+from bytereel.messages import INTAKE
 from bytereel.model import ObjectRef
 
 
@@ -74,9 +75,8 @@ def test_an_upload_is_stored_and_announced_once(home):
     assert (home.root / "inbox/archive/näme \udcff.zip").read_bytes() == b"onetwo"
     assert home.announced() == [body_of(info)]
     assert home.staged() == []
-    assert not home.inbox.announce(info)
     assert home.inbox.reconcile(0, home.clock.now() + 1) == 0
-    assert home.inbox.settle() == 0
+    assert home.inbox.place_pending() == 0
 
 
 def test_a_source_that_raises_leaves_nothing(home):
@@ -105,7 +105,7 @@ def test_a_crash_before_the_commit_is_no_upload(home, killed_at):
         home.inbox.upload("a", [b"x"])
     killed_at.undo()
     again = Home(home.root)
-    assert again.inbox.settle() == 0
+    assert again.inbox.place_pending() == 0
     assert (again.announced(), again.objects.list("inbox")) == ([], [])
 
 
@@ -115,12 +115,11 @@ def test_a_crash_between_commit_and_rename_is_rolled_forward(home, killed_at):
         home.inbox.upload("a/b", [b"content"])
     killed_at.undo()
     again = Home(home.root)
+    assert (again.announced(), again.inbox.forget_gone()) == ([], 0)
+    assert again.inbox.place_pending() == 1
     (body,) = again.announced()
-    ref = ObjectRef(**body)
-    assert again.objects.stat(ref) is None
-    assert again.inbox.settle() == 1
-    assert again.objects.stat(ref).size_bytes == 7
-    assert again.inbox.settle() == 0
+    assert again.objects.stat(ObjectRef(**body)).size_bytes == 7
+    assert again.inbox.place_pending() == 0
     assert again.staged() == []
     assert again.inbox.reconcile(0, again.clock.now() + 10) == 0
 
@@ -138,8 +137,9 @@ def test_a_crash_between_rename_and_forgetting_is_harmless(home, monkeypatch):
     monkeypatch.undo()
     again = Home(home.root)
     again.objects.delete(ObjectRef("inbox", "a"))
-    assert again.inbox.settle() == 1
+    assert again.inbox.place_pending() == 1
     assert again.objects.list("inbox") == []
+    assert len(again.announced()) == 1
 
 
 def test_an_upload_left_by_a_crash_does_not_come_after_a_later_one(home, killed_at):
@@ -149,7 +149,7 @@ def test_an_upload_left_by_a_crash_does_not_come_after_a_later_one(home, killed_
     killed_at.undo()
     again = Home(home.root)
     latest = again.inbox.upload("a", [b"second"])
-    again.inbox.settle()
+    again.inbox.place_pending()
     assert again.objects.stat(ObjectRef("inbox", "a")) == latest
 
 
@@ -161,10 +161,10 @@ def test_one_upload_that_cannot_be_placed_does_not_hold_up_the_others(home, kill
     killed_at.undo()
     (home.root / "inbox/a").mkdir()
     with pytest.raises(Permanent):
-        home.inbox.settle()
+        home.inbox.place_pending()
     assert [info.ref.key for info in home.objects.list("inbox")] == ["b"]
     (home.root / "inbox/a").rmdir()
-    assert home.inbox.settle() == 1
+    assert home.inbox.place_pending() == 1
 
 
 def test_abandoned_staged_files_are_cleared_after_an_hour(home, killed_at):
@@ -179,14 +179,14 @@ def test_abandoned_staged_files_are_cleared_after_an_hour(home, killed_at):
     home.clock.advance(3700)
     home.inbox._clear_abandoned()
     assert len(home.staged()) == 1
-    assert home.inbox.settle() == 1
+    assert home.inbox.place_pending() == 1
 
 
 def test_an_upload_that_was_cleared_while_it_paused_is_refused(home):
     def chunks():
         yield b"x"
         home.clock.advance(3700)
-        home.inbox.settle()
+        home.inbox.place_pending()
 
     with pytest.raises(Temporary) as caught:
         home.inbox.upload("a", chunks())
@@ -198,24 +198,23 @@ def test_racing_uploads_of_one_key_are_each_announced_and_one_stays(home, race):
     infos = race([lambda number=number: home.inbox.upload("a/k", [b"%d" % number]) for number in range(8)])
     assert sorted(body["version"] for body in home.announced()) == sorted(info.ref.version for info in infos)
     assert home.objects.stat(ObjectRef("inbox", "a/k")) in infos
-    assert home.inbox.settle() == 0
+    assert home.inbox.place_pending() == 0
     assert home.staged() == []
 
 
 def test_a_dropped_file_is_announced_once_and_again_when_it_changed(home):
-    path = home.drop("archive/a.bin")
+    home.drop("archive/a.bin")
     info = home.objects.stat(ObjectRef("inbox", "archive/a.bin"))
-    assert home.inbox.announce(info)
-    assert not home.inbox.announce(info)
+    assert [home.inbox.reconcile(0, home.clock.now()) for _ in range(2)] == [1, 0]
     assert home.announced() == [body_of(info)]
-    path.write_bytes(b"changed")
-    assert home.inbox.announce(home.objects.stat(ObjectRef("inbox", "archive/a.bin")))
+    home.drop("archive/a.bin", b"changed since")
+    assert home.inbox.reconcile(0, home.clock.now()) == 1
 
 
 def test_announcing_has_one_winner(home, race):
     home.drop("a")
     info = home.objects.stat(ObjectRef("inbox", "a"))
-    assert sorted(race([lambda: home.inbox.announce(info)] * 8)) == [False] * 7 + [True]
+    assert sorted(race([lambda: home.inbox.reconcile(0, home.clock.now())] * 8)) == [0] * 7 + [1]
     assert home.announced() == [body_of(info)]
 
 
@@ -229,6 +228,28 @@ def test_reconcile_announces_what_has_settled_and_is_not_hidden(home):
     home.clock.advance(10)
     assert home.inbox.reconcile(5, home.clock.now()) == 1
     assert home.inbox.reconcile(5, home.clock.now()) == 0
+
+
+def test_what_was_announced_is_forgotten_when_its_file_is_gone(home):
+    kept, gone = home.inbox.upload("kept \udcff", [b"x"]), home.inbox.upload("gone", [b"x"])
+    home.drop("dropped")
+    assert home.inbox.reconcile(0, home.clock.now() + 1) == 1
+    assert home.inbox.forget_gone() == 0
+    home.objects.delete(gone.ref)
+    home.inbox.upload("dropped", [b"replaced"])
+    assert home.inbox.forget_gone() == 2
+    assert home.inbox.reconcile(0, home.clock.now() + 1) == 0
+    assert home.objects.stat(kept.ref) == kept
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_forgotten(home, monkeypatch):
+    home.inbox.upload("a", [b"x"])
+
+    def refused(_):
+        raise Permanent("object.unreadable", "it cannot be used")
+
+    monkeypatch.setattr(home.objects, "stat", refused)
+    assert home.inbox.forget_gone() == 0
 
 
 def test_reconcile_is_cheap_where_all_is_announced(home):

@@ -19,6 +19,7 @@ from bytereel.ports import StageProgress
 INSERT_JOB = """INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
 SELECT_JOB = "SELECT * FROM jobs WHERE id = ?"
+SELECT_BETWEEN = "SELECT * FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 SELECT_NEWEST = "SELECT * FROM jobs WHERE (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
 SELECT_NEWEST_IN_STATE = """SELECT * FROM jobs WHERE state = ? AND (created_at, id) < (?, ?)
     ORDER BY created_at DESC, id DESC LIMIT ?"""
@@ -42,6 +43,7 @@ SELECT_LEASED_BY = "SELECT * FROM segments WHERE owner = ? AND lease_until > 0"
 COUNT_UNDONE = "SELECT stage, count(*) FROM segments WHERE job_id = ? AND state != ? GROUP BY stage"
 DELETE_SEGMENTS = "DELETE FROM segments WHERE job_id = ?"
 
+LAST_CHARACTER = "\U0010ffff"
 NEWEST_OF_ALL = (float("inf"), "")
 
 
@@ -61,6 +63,12 @@ class SqliteJobs:
         """See `JobTable.get`."""
         with self._database.reading() as connection:
             return _job(connection, job_id)
+
+    def find(self, prefix: str, limit: int) -> Sequence[Job]:
+        """See `JobTable.find`: a range of the primary key."""
+        with self._database.reading() as connection:
+            rows = connection.execute(SELECT_BETWEEN, (prefix, prefix + LAST_CHARACTER, limit))
+            return [job_of_row(row) for row in rows]
 
     def list(
         self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100

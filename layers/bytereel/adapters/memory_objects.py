@@ -1,0 +1,104 @@
+"""Objects in memory, for tests and simulation: one lock, nothing survives the process."""
+
+import itertools
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import crc32c
+
+from bytereel.adapters.clock import SystemClock
+from bytereel.adapters.keys import check_key
+from bytereel.errors import Integrity, Permanent
+from bytereel.model import ObjectInfo, ObjectRef
+from bytereel.ports import Buffer, Clock, Part
+
+
+class MemoryObjects:
+    """Objects as bytes in a dict; every put has a version of its own."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._versions = itertools.count(1)
+        self._objects: dict[tuple[str, str], tuple[ObjectInfo, bytes]] = {}
+
+    def stat(self, ref: ObjectRef) -> ObjectInfo | None:
+        """See `ObjectStore.stat`."""
+        check_key(ref)
+        found = self._objects.get((ref.bucket, ref.key))
+        if found is None or (ref.version and ref.version != found[0].ref.version):
+            return None
+        return found[0]
+
+    def read_into(self, ref: ObjectRef, offset: int, buffer: memoryview) -> int:
+        """See `ObjectStore.read_into`."""
+        content = self._content(ref)[offset : offset + len(buffer)]
+        buffer[: len(content)] = content
+        return len(content)
+
+    def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
+        """See `ObjectStore.put`."""
+        check_key(ref)
+        content = bytearray()
+        for chunk in chunks:
+            content += chunk
+        with self._lock:
+            if if_absent and (ref.bucket, ref.key) in self._objects:
+                raise Permanent(
+                    "object.exists", f"{ref.bucket}/{ref.key} exists already", bucket=ref.bucket, key=ref.key
+                )
+            stored = replace(ref, version=f"v{next(self._versions)}")
+            info = ObjectInfo(stored, len(content), self._clock.now())
+            self._objects[ref.bucket, ref.key] = (info, bytes(content))
+        return info
+
+    def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
+        """See `ObjectStore.compose`."""
+        return self.put(ref, itertools.chain([head], map(self._checked, parts), [tail]))
+
+    def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
+        """See `ObjectStore.list`."""
+        with self._lock:
+            found = [
+                info
+                for (place, key), (info, _) in self._objects.items()
+                if place == bucket and key.startswith(prefix) and key > after
+            ]
+        return sorted(found, key=lambda info: info.ref.key)[:limit]
+
+    def delete(self, ref: ObjectRef) -> None:
+        """See `ObjectStore.delete`."""
+        check_key(ref)
+        with self._lock:
+            self._objects.pop((ref.bucket, ref.key), None)
+
+    def _content(self, ref: ObjectRef) -> bytes:
+        check_key(ref)
+        found = self._objects.get((ref.bucket, ref.key))
+        if found is None:
+            raise Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist", bucket=ref.bucket, key=ref.key)
+        if ref.version and ref.version != found[0].ref.version:
+            raise Permanent(
+                "object.changed",
+                f"{ref.bucket}/{ref.key} was replaced",
+                bucket=ref.bucket,
+                key=ref.key,
+                expected=ref.version,
+                actual=found[0].ref.version,
+            )
+        return found[1]
+
+    def _checked(self, part: Part) -> bytes:
+        content = self._content(part.ref)
+        actual = crc32c.crc32c(content)
+        if len(content) != part.size_bytes or actual != part.crc32c:
+            raise Integrity(
+                "object.damaged",
+                f"{part.ref.bucket}/{part.ref.key} is not what was written",
+                bucket=part.ref.bucket,
+                key=part.ref.key,
+                expected=[part.size_bytes, part.crc32c],
+                actual=[len(content), actual],
+            )
+        return content

@@ -1,0 +1,63 @@
+"""The queues and their messages: what a body says, and how it is read. Bodies come from outside: they are checked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bytereel.errors import Permanent
+from bytereel.model import ObjectRef, job_id_of
+
+INTAKE = "intake"
+ENCODE = "encode"
+FINALIZE = "finalize"
+QUEUES = (FINALIZE, ENCODE, INTAKE)
+"""In the order in which a worker looks: what is nearest to its end goes first."""
+
+Body = Mapping[str, Any]
+
+
+def event_of(source: ObjectRef) -> Body:
+    """The intake message for an object that appeared."""
+    return {"bucket": source.bucket, "key": source.key, "version": source.version}
+
+
+def body_of_segment(job_id: str, index: int) -> Body:
+    """The encode message for a segment."""
+    return {"job": job_id, "index": index}
+
+
+def body_of_job(job_id: str) -> Body:
+    """The finalize message for a job."""
+    return {"job": job_id}
+
+
+def source_of(event: Body) -> ObjectRef:
+    """The object that an intake message names. Raises: Permanent `message.malformed`."""
+    values = [event.get(name) for name in ("bucket", "key", "version")]
+    if not all(isinstance(value, str) for value in values) or not values[1]:
+        raise _malformed(INTAKE, event)
+    return ObjectRef(*map(str, values))
+
+
+def segment_of(body: Body) -> tuple[str, int]:
+    """The job and segment that an encode message names. Raises: Permanent `message.malformed`."""
+    index = body.get("index")
+    if not isinstance(index, int):
+        raise _malformed(ENCODE, body)
+    return job_of(body), index
+
+
+def job_of(body: Body) -> str:
+    """The job that an encode or finalize message names. Raises: Permanent `message.malformed`."""
+    job_id = body.get("job")
+    if not isinstance(job_id, str):
+        raise _malformed(FINALIZE, body)
+    return job_id
+
+
+def job_id_in(queue: str, body: Body) -> str:
+    """The id of the job that a message is about. Raises: Permanent `message.malformed`."""
+    return job_id_of(source_of(body)) if queue == INTAKE else job_of(body)
+
+
+def _malformed(queue: str, body: Body) -> Permanent:
+    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=dict(body))
