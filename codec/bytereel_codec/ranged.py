@@ -42,9 +42,15 @@ class FileReader:
                 path=str(path),
             ) from error
         stat = os.fstat(self._fd)
-        if not S_ISREG(stat.st_mode):
+        # A file of /proc states no size and has content: what it holds cannot be cut into ranges.
+        if not S_ISREG(stat.st_mode) or (stat.st_size == 0 and os.pread(self._fd, 1, 0)):
             os.close(self._fd)
-            raise Permanent("source.not_a_file", f"{str(path)!r} is not a regular file", path=str(path))
+            raise Permanent(
+                "source.not_a_file",
+                f"{str(path)!r} is not a regular file of a known size",
+                hint="pipe it: bytereel encode - OUT.mp4 < FILE",
+                path=str(path),
+            )
         self._identity = (stat.st_size, stat.st_mtime_ns)
 
     @property

@@ -7,7 +7,17 @@ from typing import Any
 
 from bytereel.errors import Permanent, TransitionRefused
 from bytereel.messages import job_id_in
-from bytereel.model import JOB_RUNNING, WORK, Job, JobState, Message, ObjectRef, SegmentState
+from bytereel.model import (
+    JOB_RUNNING,
+    WORK,
+    Job,
+    JobState,
+    Message,
+    ObjectInfo,
+    ObjectRef,
+    SegmentState,
+    job_id_of,
+)
 from bytereel.ports import JobTable, Ports
 from bytereel.reading import every_segment
 from bytereel.stages import carry_on
@@ -15,6 +25,16 @@ from bytereel.stages import carry_on
 log = logging.getLogger(__name__)
 
 ID_START = re.compile("[0-9a-f]{1,26}")
+
+
+def receive(ports: Ports, source: ObjectInfo, conversion: str, profile: str) -> str:
+    """Make the job of a source that was just uploaded, so that it can be seen before a worker takes it in; its id.
+
+    Intake makes it too, where this did not happen or comes later: an id is taken once.
+    """
+    job_id, now = job_id_of(source.ref), ports.clock.now()
+    ports.jobs.create(Job(job_id, source.ref, source.size_bytes, conversion, profile, JobState.RECEIVED, now, now))
+    return job_id
 
 
 def find_job(jobs: JobTable, prefix: str) -> Job:

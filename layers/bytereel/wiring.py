@@ -16,6 +16,9 @@ from bytereel.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 
+DROP_FOLDERS = ("archive", "restore")
+"""Made in every inbox, so that a file can be dropped there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -42,6 +45,8 @@ def open_home(settings: Settings) -> Home:
     try:
         for bucket in BUCKETS:
             (path / bucket).mkdir(parents=True, exist_ok=True)
+        for conversion in DROP_FOLDERS:
+            (path / INBOX / conversion).mkdir(exist_ok=True)
     except OSError as error:
         raise Permanent(
             "home.unusable",

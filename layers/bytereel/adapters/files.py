@@ -5,13 +5,17 @@ Nothing here knows buckets or objects. An `OSError` is translated where a caller
 
 import errno
 import itertools
+import logging
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bytereel.adapters.keys import KEY_BYTES_MAX
 from bytereel.errors import Permanent, Temporary
+
+log = logging.getLogger(__name__)
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,7 +37,7 @@ def translated(path: Path) -> Iterator[None]:
             raise Temporary(
                 "store.full",
                 f"no space is left for {name!r}",
-                hint="free some space; the work goes on by itself",
+                hint="free some space, then try again (a job: `bytereel retry`)",
                 path=name,
             ) from error
         if error.errno in FORBIDDEN:
@@ -165,12 +169,14 @@ def remove(path: Path, top: Path) -> None:
 def walk(folder: Path, prefix: str, after: str, above: str = "") -> Iterator[tuple[str, os.stat_result]]:
     """Regular files below the folder in key order, as (key, stat), for keys with `prefix` and behind `after`.
 
-    Opens only folders that can hold such a key. A file that vanishes meanwhile is left out; links are not
-    followed.
+    Opens only folders that can hold such a key. A file that vanishes meanwhile is left out, and so is what no key
+    can name: paths longer than a key may be. Links are not followed.
     """
     for name, is_folder in _entries(folder):
         key = above + name
-        if is_folder:
+        if len(os.fsencode(key)) > KEY_BYTES_MAX:
+            log.warning("left out, as its path is longer than %d bytes: %r ...", KEY_BYTES_MAX, key[:80])
+        elif is_folder:
             if _may_hold(key, prefix, after):
                 yield from walk(folder / name[:-1], prefix, after, key)
         elif key > after and key.startswith(prefix):
@@ -188,6 +194,9 @@ def _entries(folder: Path) -> list[tuple[str, bool]]:
                 (each.name, each.is_dir(follow_symlinks=False), each.is_file(follow_symlinks=False)) for each in entries
             ]
     except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        log.warning("left out, as it cannot be read: %r: %s", str(folder), error.strerror)
         return []
     return sorted(
         (name + "/" if is_folder else name, is_folder) for name, is_folder, is_file in kinds if is_folder or is_file

@@ -90,7 +90,7 @@ class EmbeddedInbox:
         announced = 0
         page: list[ObjectInfo] = []
         for info in every_object(self._objects, INBOX):
-            if info.modified_at <= now - settle_seconds:
+            if not now - settle_seconds < info.modified_at <= now:  # a time to come says nothing: take it as settled
                 page.append(info)
             if len(page) == PAGE_OBJECTS:
                 announced += self._announce_page(page)

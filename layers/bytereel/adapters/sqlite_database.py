@@ -126,7 +126,7 @@ class Database:
             return Temporary(
                 "store.full",
                 f"no space is left for {path!r}",
-                hint="free some space; the work goes on by itself",
+                hint="free some space, then try again (a job: `bytereel retry`)",
                 path=path,
             )
         if code in DAMAGED_CODES:

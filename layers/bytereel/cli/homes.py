@@ -66,7 +66,7 @@ def await_job(home: "Home", job_id: str, timeout_seconds: float, progress: Calla
             raise Temporary(
                 "wait.timeout",
                 f"job {job_id} has not ended after {timeout_seconds:g} s",
-                hint=f"it goes on by itself: `bytereel status {job_id} --watch`",
+                hint=f"a running `bytereel up` goes on with it: `bytereel status {job_id} --watch`",
                 job=job_id,
             )
         if patient and waited_seconds > _PATIENCE_SECONDS:

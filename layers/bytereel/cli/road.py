@@ -63,12 +63,14 @@ def put(
     as_json: Json = False,
 ) -> None:
     """Queue a file for conversion; prints the job's id."""
+    from bytereel.operations import receive
+
     key = _new_key(to, _source_name(file, name))
     _check_source(file)
     home, _ = homes.opened(folder)
     with ProgressBar("uploading", hidden=as_json) as progress:
         stored = home.inbox.upload(key, _chunks(file, progress))
-    job_id = job_id_of(stored.ref)
+    job_id = receive(home.ports, stored, *key.split("/")[:2])
     values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": str(home.path)}
     if not wait:
         print_result(values, [job_id], as_json=as_json)

@@ -22,14 +22,21 @@ from bytereel.workers.worker import Worker
 EXIT_UNUSABLE = 78
 """Starting again cannot help: what was given is wrong. Source: sysexits.h, EX_CONFIG."""
 
+PARENT = "supervisor_pid"
+"""Beside the settings: the process that started this one. Asking the system later would be too late: it may be gone."""
+
 log = logging.getLogger(__name__)
 
 
 def main() -> int:
     """Work until told to stop; return the exit status."""
-    parent = os.getppid()
     try:
-        settings = load_settings(**json.load(sys.stdin))
+        chosen = json.load(sys.stdin)
+    except ValueError:
+        return 0  # whoever started this was gone before it had said anything
+    parent = chosen.pop(PARENT, os.getppid())
+    try:
+        settings = load_settings(**chosen)
         configure_logging(settings.log_level)
         home = open_home(settings)
         conversions = load_conversions(settings)

@@ -1,6 +1,8 @@
 """One place for a worker process: starts it, and starts it again, at a bounded rate, when it died."""
 
+import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +10,7 @@ from collections.abc import Sequence
 
 from bytereel.errors import Permanent
 from bytereel.settings import Settings
-from bytereel.workers.main import EXIT_UNUSABLE
+from bytereel.workers.main import EXIT_UNUSABLE, PARENT
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,8 @@ class WorkerProcess:
         assert self._process.stdin is not None
         try:
             with self._process.stdin as stdin:
-                stdin.write(self._settings.model_dump_json().encode("utf-8"))
+                chosen = {**self._settings.model_dump(mode="json"), PARENT: os.getpid()}
+                stdin.write(json.dumps(chosen).encode("utf-8"))
         except BrokenPipeError:
             log.warning("worker process %d ended before it had its settings", self._process.pid)
 
