@@ -16,12 +16,13 @@ def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
     from bytereel.settings import load_settings
 
     settings = load_settings(home=folder).model_dump(mode="json")
+    cards = machine.gpus()
     found: dict[str, Any] = {
         "cores": machine.cores(),
         "memory": machine.memory(),
         "limits": machine.limits(),
-        "gpus": machine.gpus(),
-        "encoders": machine.encoders(),
+        "gpus": cards,
+        "encoders": machine.encoders(cards),
         "disk": _disk(Path(settings["home"])),
         "rates": machine.rates(),
         "kernels": machine.kernels(),

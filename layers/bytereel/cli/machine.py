@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bytereel.cores import usable_cores
 
+_GPU_SUFFIX = "_nvenc"
 ENCODERS = {
     "h264": ("libx264", "h264_nvenc", "libopenh264"),
     "hevc": ("libx265", "hevc_nvenc"),
@@ -75,11 +76,14 @@ def limits() -> dict[str, int | None]:
     return {name: None if value == resource.RLIM_INFINITY else value for name, value in soft.items()}
 
 
-def encoders() -> dict[str, list[str]]:
-    """For each kind of video, the encoders that libav was built with; one of a GPU may still find no card."""
+def encoders(cards: Sequence[str]) -> dict[str, list[str]]:
+    """For each kind of video, the encoders that libav was built with; those of a GPU only where there is a card."""
     from bytereel_codec.libav import has_encoder
 
-    return {kind: [name for name in names if has_encoder(name)] for kind, names in ENCODERS.items()}
+    def usable(name: str) -> bool:
+        return has_encoder(name) and (bool(cards) or not name.endswith(_GPU_SUFFIX))
+
+    return {kind: [name for name in names if usable(name)] for kind, names in ENCODERS.items()}
 
 
 def gpus() -> list[str]:
