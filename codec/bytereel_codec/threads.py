@@ -26,8 +26,8 @@ def run_in_threads(work: Callable[[], None], workers: int, abort: Callable[[], N
             raise
 
     with ThreadPoolExecutor(min(workers, WORKERS_MAX)) as pool:
-        futures = [pool.submit(guarded) for _ in range(min(workers, WORKERS_MAX))]
         try:
+            futures = [pool.submit(guarded) for _ in range(min(workers, WORKERS_MAX))]
             wait(futures)
         except BaseException:  # Ctrl-C: without this the pool would first do all the rest
             abort()
