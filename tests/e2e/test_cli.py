@@ -260,14 +260,15 @@ def _size(path: Path) -> int:
 def test_a_signal_ends_an_encode_at_once_and_leaves_nothing(cli: Cli, number: signal.Signals, code: int) -> None:
     with Path("/dev/zero").open("rb") as zeros:
         process = cli.start("encode", "-", "r.mp4", "--workers", "2", stdin=zeros, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + SECONDS_MAX
-        while (
-            not any(_size(cli.folder / name) > 100_000 for name in leftovers(cli.folder))
-            and time.monotonic() < deadline
-        ):
-            time.sleep(0.02)  # until it encodes: what numba compiles before that swallows signals
-        process.send_signal(number)
-        _, said = process.communicate(timeout=10)
+        try:
+            deadline = time.monotonic() + SECONDS_MAX
+            while not any(_size(cli.folder / name) > 100_000 for name in leftovers(cli.folder)):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)  # until it encodes: what numba compiles before that swallows signals
+            process.send_signal(number)
+            _, said = process.communicate(timeout=SECONDS_MAX)
+        finally:
+            process.kill()
     assert (process.returncode, b"Traceback" in said) == (code, False)
     assert list(cli.folder.iterdir()) == []
 
