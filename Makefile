@@ -6,7 +6,7 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-SOURCES := codec layers functions tests bench demo
+SOURCES := codec layers functions localstack tests bench demo
 
 .PHONY: help setup demo test bench lint types imports check format clean
 
@@ -30,7 +30,7 @@ lint: $(READY)  ## ruff: rules and format
 
 types: $(READY)  ## mypy, strict
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m mypy demo bench
+	@$(PYTHON) -m mypy demo bench localstack
 
 imports: $(READY)  ## import-linter: who may import whom
 	@$(VENV)/bin/lint-imports
@@ -64,6 +64,6 @@ $(READY): pyproject.toml
 	echo "setup: installing bytereel and its tools (a minute or two, once)"; \
 	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
 	$(PYTHON) -m pip install --quiet --upgrade 'pip>=25.1'; \
-	$(PYTHON) -m pip install --quiet --editable . --group dev; \
+	$(PYTHON) -m pip install --quiet --editable '.[cloud,functions]' --group dev; \
 	touch $@; \
 	echo "setup: done"
