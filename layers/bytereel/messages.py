@@ -4,15 +4,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from bytereel.errors import Permanent
-from bytereel.model import ObjectRef, job_id_of
+from bytereel.model import Job, ObjectRef
 
 INTAKE = "intake"
 ENCODE = "encode"
 FINALIZE = "finalize"
-QUEUES = (FINALIZE, ENCODE, INTAKE)
-"""In the order in which a worker looks: what is nearest to its end goes first."""
+BULK = "bulk"
+QUEUES = (FINALIZE, ENCODE, INTAKE, BULK)
+"""In the order in which a worker looks: what is nearest to its end goes first, and nobody waits behind a huge job."""
+
+BULK_SEGMENTS_MIN = 65
+"""From so many segments on, a job's segments are queued as bulk."""
 
 Body = Mapping[str, Any]
+
+
+def encode_queue_of(job: Job) -> str:
+    """The queue of a job's segments: those of huge jobs have their own, behind everybody else's."""
+    return ENCODE if job.segments_total < BULK_SEGMENTS_MIN else BULK
 
 
 def event_of(source: ObjectRef) -> Body:
@@ -52,11 +61,6 @@ def job_of(body: Body) -> str:
     if not isinstance(job_id, str):
         raise _malformed(FINALIZE, body)
     return job_id
-
-
-def job_id_in(queue: str, body: Body) -> str:
-    """The id of the job that a message is about. Raises: Permanent `message.malformed`."""
-    return job_id_of(source_of(body)) if queue == INTAKE else job_of(body)
 
 
 def _malformed(queue: str, body: Body) -> Permanent:

@@ -62,6 +62,20 @@ SEGMENT_TRANSITIONS: Mapping[str, tuple[frozenset[SegmentState], SegmentState]] 
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a bucket of the road lies: a bucket of the store, and what every key in it starts with there."""
+
+    bucket: str
+    prefix: str = ""
+
+    def overlaps(self, other: "Place") -> bool:
+        """Whether one object could lie in both."""
+        return self.bucket == other.bucket and (
+            self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectRef:
     """One object in one bucket; `version` names the exact bytes, empty where any will do."""
 

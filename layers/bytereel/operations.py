@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bytereel.errors import Permanent, TransitionRefused
-from bytereel.messages import job_id_in
+from bytereel.events import jobs_in
 from bytereel.model import (
     JOB_RUNNING,
     WORK,
@@ -138,18 +138,18 @@ def dead_letters(ports: Ports, limit: int = 1000) -> Sequence[dict[str, Any]]:
             "body": dict(message.body),
             "deliveries": message.deliveries,
             "reason": reason,
-            "job": _known_job(ports.jobs, message),
+            "job": _known_job(ports, message),
         }
         for message, reason in ports.queue.dead(limit=limit)
     ]
 
 
-def _known_job(jobs: JobTable, message: Message) -> str | None:
+def _known_job(ports: Ports, message: Message) -> str | None:
     try:
-        job = jobs.get(job_id_in(message.queue, message.body))
+        found = jobs_in(message.queue, message.body, ports.inbox)
     except Permanent:
         return None
-    return job.id if job else None
+    return next((job_id for job_id in found if ports.jobs.get(job_id)), None)
 
 
 def _progress(job: Job) -> float:

@@ -5,11 +5,11 @@ adapter to them. A `Temporary` from any method means that the call may have happ
 again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bytereel.model import Job, JobState, Message, ObjectInfo, ObjectRef, Segment
+from bytereel.model import INBOX, Job, JobState, Message, ObjectInfo, ObjectRef, Place, Segment
 
 Buffer = bytes | bytearray | memoryview
 
@@ -76,6 +76,9 @@ class JobTable(Protocol):
 
     def get(self, job_id: str) -> Job | None:
         """The job, or None."""
+
+    def unknown(self, job_ids: Collection[str]) -> Set[str]:
+        """Those of the ids that no job has. Costs a few reads for a thousand ids."""
 
     def find(self, prefix: str, limit: int) -> Sequence[Job]:
         """Up to `limit` jobs whose id starts with `prefix`, in the order of their ids; reads no others."""
@@ -154,9 +157,6 @@ class JobTable(Protocol):
         remaining when the job is in that segment's stage.
         """
 
-    def release_owner(self, owner: str) -> int:
-        """Set every segment leased by a process known to be dead back to waiting; return how many."""
-
     def stalled(self, before: float, limit: int = 100) -> Sequence[Job]:
         """Running jobs not updated since `before`, oldest first: for the sweep to resume."""
 
@@ -200,8 +200,23 @@ class Queue(Protocol):
     def size(self, queue: str) -> int:
         """How many messages wait or are held (exact here; an estimate elsewhere)."""
 
+
+class OwnerLeases(Protocol):
+    """Leases that know their owner: only where a store can be told for certain that a process is dead."""
+
     def release_owner(self, owner: str) -> int:
-        """Free every message held by a process known to be dead; return how many."""
+        """Set free everything leased by a process known to be dead; return how many leases that were."""
+
+
+class Inbox(Protocol):
+    """Where the commands bring a source in."""
+
+    def upload(self, key: str, chunks: Iterable[Buffer]) -> ObjectInfo:
+        """Store the chunks as `key` of the inbox and see to its intake; both are durable on return.
+
+        When this raises, the upload happened as a whole or not at all, or the sweep finds it. Raises: as
+        `ObjectStore.put`.
+        """
 
 
 class Clock(Protocol):
@@ -222,3 +237,5 @@ class Ports:
     jobs: JobTable
     queue: Queue
     clock: Clock
+    inbox: Place = field(default_factory=lambda: Place(INBOX))
+    """Where the store has the inbox: what its events name."""

@@ -4,18 +4,24 @@ The environment is read here and nowhere else. Every setting is a variable `BYTE
 option of the same meaning goes before it.
 """
 
+import itertools
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Field, StringConstraints, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
+from bytereel.model import INBOX, OUTBOX, WORK, Place
 
 PREFIX = "BYTEREEL_"
+PlaceText = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.{0,900})?$")]
+"""A bucket of an S3 store, and after a slash what every key in it starts with: `my-bucket/uploads/`."""
+
 MEBIBYTE = 1024 * 1024
 WORKERS_MAX = 256
 
@@ -34,9 +40,18 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    home: Path = Field(
-        default_factory=default_home, validate_default=True, description="folder of the buckets and of the state"
+    home: Path = Field(default_factory=default_home, validate_default=True, description="folder of what no cloud keeps")
+    endpoint_url: Annotated[str | None, Field(pattern="^https?://", description="of S3, SQS and DynamoDB")] = None
+    region: str | None = None
+    inbox_bucket: PlaceText | None = None
+    work_bucket: PlaceText | None = None
+    outbox_bucket: PlaceText | None = None
+    table: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_.-]{3,255}$", description="of DynamoDB")] = None
+    queues: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_-]{1,60}$", description="start of their names")] = (
+        None
     )
+    listen: Annotated[bool, Field(description="hear the events of a MinIO-compatible server")] = False
+    gateway_token_file: Annotated[Path | None, Field(description="what a webhook must know")] = None
     workers: Annotated[int, Field(ge=1, le=WORKERS_MAX, default_factory=lambda: min(WORKERS_MAX, usable_cores()))]
     threads: Annotated[int, Field(ge=1, le=64, description="segments that one worker may run at once")] = 2
     memory_budget_bytes: Annotated[ByteSize, Field(ge=16 * MEBIBYTE)] = ByteSize(512 * MEBIBYTE)
@@ -67,19 +82,56 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}PASSPHRASE_FILE and {PREFIX}KEY_FILE exclude each other")
         return self
 
+    @model_validator(mode="after")
+    def _whole_cloud(self) -> "Settings":
+        buckets = (self.inbox_bucket, self.work_bucket, self.outbox_bucket)
+        if any(buckets) and not all(buckets):
+            raise ValueError(f"{PREFIX}INBOX_BUCKET, {PREFIX}WORK_BUCKET and {PREFIX}OUTBOX_BUCKET go together")
+        if (self.table is None) != (self.queues is None):
+            raise ValueError(f"{PREFIX}TABLE and {PREFIX}QUEUES go together")
+        if self.table and not self.inbox_bucket:
+            raise ValueError(f"{PREFIX}TABLE needs {PREFIX}INBOX_BUCKET, {PREFIX}WORK_BUCKET and {PREFIX}OUTBOX_BUCKET")
+        if self.listen and not self.inbox_bucket:
+            raise ValueError(f"{PREFIX}LISTEN needs {PREFIX}INBOX_BUCKET")
+        places = self.places.values()
+        if any(one.overlaps(other) for one, other in itertools.combinations(places, 2)):
+            raise ValueError(
+                "inbox, work and outbox must lie apart: no bucket twice, or prefixes of which none starts another"
+            )
+        return self
+
+    @property
+    def places(self) -> Mapping[str, Place]:
+        """Where each bucket of the road lies in the store; empty where the buckets are folders of the home."""
+        named = {INBOX: self.inbox_bucket, WORK: self.work_bucket, OUTBOX: self.outbox_bucket}
+        return {bucket: _place(text) for bucket, text in named.items() if text}
+
     @property
     def heartbeat_seconds(self) -> float:
         """How often a held lease is extended: thrice before it ends, soon enough to notice a cancel."""
         return min(self.lease_seconds / 3, 5.0)
 
 
+def _place(text: str) -> Place:
+    bucket, _, prefix = text.partition("/")
+    return Place(bucket, prefix)
+
+
+CLOUD = frozenset({"endpoint_url", "inbox_bucket", "work_bucket", "outbox_bucket", "table", "queues", "listen"})
+"""The settings that put something of the road elsewhere than into the home."""
+
+
 def load_settings(**chosen: Any) -> Settings:
     """The settings: what is `chosen` (None counts as not chosen), else the environment, else the default.
 
+    A chosen home is a home folder, whole: the environment's cloud is left aside.
     Raises: Permanent `settings.invalid`, naming the first wrong setting.
     """
+    values = {name: value for name, value in chosen.items() if value is not None}
+    if "home" in values:
+        values = {**dict.fromkeys(CLOUD - values.keys(), None), "listen": False} | values
     try:
-        return Settings(**{name: value for name, value in chosen.items() if value is not None})
+        return Settings(**values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]

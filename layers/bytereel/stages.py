@@ -7,7 +7,15 @@ never not at all; every step takes a message that it has had before.
 import logging
 
 from bytereel.errors import BytereelError, TransitionRefused
-from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES, body_of_job, body_of_segment, event_of
+from bytereel.messages import (
+    FINALIZE,
+    INTAKE,
+    QUEUES,
+    body_of_job,
+    body_of_segment,
+    encode_queue_of,
+    event_of,
+)
 from bytereel.model import JOB_RUNNING, Job, JobState, SegmentState
 from bytereel.ports import Ports, Queue
 from bytereel.reading import every_segment
@@ -56,7 +64,7 @@ def reason_of(error: BytereelError) -> str:
 
 def _carry_on_encoding(ports: Ports, job: Job) -> None:
     if job.stage_remaining > 0:
-        _queue_stage(ports, job.id, job.stage)
+        _queue_stage(ports, job, job.stage)
         return
     undone = (each.stage for each in every_segment(ports.jobs, job.id) if each.state is not SegmentState.DONE)
     stage = min(undone, default=None)
@@ -66,17 +74,17 @@ def _carry_on_encoding(ports: Ports, job: Job) -> None:
     if not ports.jobs.enter_stage(job.id, stage, ports.clock.now()):
         raise TransitionRefused("job.stage_refused", f"job {job.id} moved on meanwhile", job=job.id, stage=stage)
     log.info("job %s enters stage %d", job.id, stage)
-    _queue_stage(ports, job.id, stage)
+    _queue_stage(ports, job, stage)
 
 
-def _queue_stage(ports: Ports, job_id: str, stage: int) -> None:
+def _queue_stage(ports: Ports, job: Job, stage: int) -> None:
     after = -1
-    while page := ports.jobs.segments(job_id, after=after, limit=PAGE):
+    while page := ports.jobs.segments(job.id, after=after, limit=PAGE):
         undone = [
-            body_of_segment(job_id, segment.index)
+            body_of_segment(job.id, segment.index)
             for segment in page
             if segment.stage == stage and segment.state is not SegmentState.DONE
         ]
         if undone:
-            ports.queue.send(ENCODE, undone)
+            ports.queue.send(encode_queue_of(job), undone)
         after = page[-1].index

@@ -1,8 +1,15 @@
-"""Which adapters stand behind the ports of a home. Imports nothing slow: conversions come when asked for."""
+"""Which adapters stand behind the ports. Imports nothing slow: clients and conversions come when asked for.
 
+Three ways to live: a folder with everything in it; buckets of an S3 store, with the state in a folder of this
+machine; buckets, a DynamoDB table and SQS queues, with nothing on this machine.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bytereel.adapters.bucket_inbox import BucketInbox
 from bytereel.adapters.clock import SystemClock
 from bytereel.adapters.folder_objects import FolderObjects
 from bytereel.adapters.inbox import EmbeddedInbox
@@ -11,53 +18,143 @@ from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
-from bytereel.model import BUCKETS, INBOX
-from bytereel.ports import Ports
+from bytereel.model import BUCKETS, INBOX, ObjectRef
+from bytereel.ports import Inbox, OwnerLeases, Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 
+if TYPE_CHECKING:
+    from bytereel.adapters.dynamodb import DynamoJobs
+    from bytereel.adapters.s3 import S3Objects
+    from bytereel.adapters.sqs import SqsQueue
+
 DROP_FOLDERS = ("archive", "restore")
-"""Made in every inbox, so that a file can be dropped there."""
+"""Made in every inbox folder, so that a file can be dropped there."""
+
+DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """One folder with buckets and state, open for any number of threads, beside any number of processes."""
+    """Buckets and state, open for any number of threads, beside any number of processes."""
 
-    path: Path
+    name: str
+    """What messages call it: its folder, or its inbox and table."""
     ports: Ports
-    inbox: EmbeddedInbox
+    inbox: Inbox
+    address_of: Callable[[ObjectRef], str]
+    """Where a user finds an object: a path or a URL."""
+    path: Path | None = None
+    """The folder of this machine that keeps the state, where one does."""
+    owned: Sequence[OwnerLeases] = ()
+    """The leases that are freed when a process of this machine is found dead."""
+    dropped: EmbeddedInbox | None = None
+    """The inbox as a folder where files are dropped, where it is one."""
 
     @property
-    def inbox_folder(self) -> Path:
+    def inbox_folder(self) -> Path | None:
         """Where files are dropped."""
-        return self.path / INBOX
+        return self.path / INBOX if self.dropped and self.path else None
 
     @property
-    def owners_folder(self) -> Path:
-        """Where every worker holds its lock."""
-        return self.path / ".workers"
+    def owners_folder(self) -> Path | None:
+        """Where every worker of this machine holds its lock."""
+        return self.path / ".workers" if self.path else None
 
 
 def open_home(settings: Settings) -> Home:
-    """Open the home, making it where there is none. Raises: Permanent `home.unusable`; as the adapters do."""
+    """Open what the settings name; a home folder is made where there is none.
+
+    Raises: Permanent `home.unusable`, `cloud.not_installed`; as the adapters do.
+    """
+    if not settings.places:
+        return _folder_home(settings.home)
+    return _cloud_home(settings) if settings.table else _bucket_home(settings)
+
+
+def _folder_home(path: Path) -> Home:
+    _make_folders([path / bucket for bucket in BUCKETS] + [path / INBOX / name for name in DROP_FOLDERS])
+    objects, clock = FolderObjects(path), SystemClock()
+    jobs, queue = _local_state(path, clock)
+    inbox = EmbeddedInbox(objects, queue, clock)
+    ports = Ports(objects, jobs, queue, clock)
+    return Home(str(path), ports, inbox, lambda ref: str(objects.path_of(ref)), path, (jobs, queue), inbox)
+
+
+def _bucket_home(settings: Settings) -> Home:
     path = settings.home
+    _make_folders([path])
+    objects, clock = open_objects(settings), SystemClock()
+    jobs, queue = _local_state(path, clock)
+    ports = Ports(objects, jobs, queue, clock, settings.places[INBOX])
+    name = f"{settings.inbox_bucket} with its state in {path}"
+    return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
+
+
+def _cloud_home(settings: Settings) -> Home:
+    objects, queue = open_objects(settings), open_queue(settings)
+    ports = Ports(objects, open_jobs(settings), queue, SystemClock(), settings.places[INBOX])
+    name = f"{settings.inbox_bucket} with the table {settings.table}"
+    return Home(name, ports, BucketInbox(objects, queue), objects.url_of)
+
+
+def _local_state(path: Path, clock: SystemClock) -> tuple[SqliteJobs, SqliteQueue]:
+    database = Database(path / "state.sqlite")
+    return SqliteJobs(database), SqliteQueue(database, clock)
+
+
+def _make_folders(paths: Sequence[Path]) -> None:
+    for path in paths:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Permanent(
+                "home.unusable",
+                f"{str(path)!r} cannot be the home, or a folder in it: {error.strerror}",
+                hint="choose another folder with --home or BYTEREEL_HOME",
+                path=str(path),
+            ) from error
+
+
+def open_objects(settings: Settings) -> "S3Objects":
+    """The S3 store that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
     try:
-        for bucket in BUCKETS:
-            (path / bucket).mkdir(parents=True, exist_ok=True)
-        for conversion in DROP_FOLDERS:
-            (path / INBOX / conversion).mkdir(exist_ok=True)
-    except OSError as error:
-        raise Permanent(
-            "home.unusable",
-            f"{str(path)!r} cannot be the home: {error.strerror}",
-            hint="choose another folder with --home or BYTEREEL_HOME",
-            path=str(path),
-        ) from error
-    objects, database, clock = FolderObjects(path), Database(path / "state.sqlite"), SystemClock()
-    queue = SqliteQueue(database, clock)
-    ports = Ports(objects, SqliteJobs(database), queue, clock)
-    return Home(path, ports, EmbeddedInbox(objects, queue, clock))
+        from bytereel.adapters.aws import make_client
+        from bytereel.adapters.s3 import S3Objects
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return S3Objects(make_client("s3", endpoint_url=settings.endpoint_url, region=settings.region), settings.places)
+
+
+def open_jobs(settings: Settings) -> "DynamoJobs":
+    """The table that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
+    try:
+        from bytereel.adapters.aws import make_client
+        from bytereel.adapters.dynamodb import DynamoJobs
+    except ImportError as error:
+        raise _not_installed(error) from error
+    assert settings.table is not None
+    client = make_client("dynamodb", endpoint_url=settings.endpoint_url, region=settings.region)
+    return DynamoJobs(client, settings.table, keep_seconds=2 * settings.keep_done_days * DAY_SECONDS)
+
+
+def open_queue(settings: Settings) -> "SqsQueue":
+    """The queues that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
+    try:
+        from bytereel.adapters.aws import make_client
+        from bytereel.adapters.sqs import SqsQueue
+    except ImportError as error:
+        raise _not_installed(error) from error
+    assert settings.queues is not None
+    return SqsQueue(make_client("sqs", endpoint_url=settings.endpoint_url, region=settings.region), settings.queues)
+
+
+def _not_installed(error: ImportError) -> Permanent:
+    return Permanent(
+        "cloud.not_installed",
+        f"{error.name} is not installed: the settings name an S3 store",
+        hint="pip install 'bytereel[cloud]'",
+    )
 
 
 def load_conversions(settings: Settings) -> Conversions:

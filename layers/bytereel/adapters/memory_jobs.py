@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,11 @@ class MemoryJobs:
     def get(self, job_id: str) -> Job | None:
         """See `JobTable.get`."""
         return self._jobs.get(job_id)
+
+    def unknown(self, job_ids: Collection[str]) -> Set[str]:
+        """See `JobTable.unknown`."""
+        with self._lock:
+            return {job_id for job_id in job_ids if job_id not in self._jobs}
 
     def find(self, prefix: str, limit: int) -> Sequence[Job]:
         """See `JobTable.find`."""
@@ -156,7 +161,7 @@ class MemoryJobs:
                     self._store(*rows)
 
     def release_owner(self, owner: str) -> int:
-        """See `JobTable.release_owner`."""
+        """See `OwnerLeases.release_owner`: segments."""
         with self._lock:
             held = [
                 segment

@@ -109,7 +109,7 @@ class MemoryQueue:
             return sum(entry.queue == queue for entry in self._entries.values())
 
     def release_owner(self, owner: str) -> int:
-        """See `Queue.release_owner`."""
+        """See `OwnerLeases.release_owner`: messages."""
         with self._lock:
             held = [entry for entry in self._entries.values() if entry.receipt and entry.owner == owner]
             for entry in held:

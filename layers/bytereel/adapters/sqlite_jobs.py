@@ -6,7 +6,7 @@ A write transaction is alone in the database, so a change is: read the rows, app
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from bytereel.ports import StageProgress
 INSERT_JOB = """INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO NOTHING"""
 SELECT_JOB = "SELECT * FROM jobs WHERE id = ?"
+SELECT_KNOWN = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 SELECT_BETWEEN = "SELECT * FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
 SELECT_NEWEST = "SELECT * FROM jobs WHERE (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
 SELECT_NEWEST_IN_STATE = """SELECT * FROM jobs WHERE state = ? AND (created_at, id) < (?, ?)
@@ -63,6 +64,12 @@ class SqliteJobs:
         """See `JobTable.get`."""
         with self._database.reading() as connection:
             return _job(connection, job_id)
+
+    def unknown(self, job_ids: Collection[str]) -> Set[str]:
+        """See `JobTable.unknown`."""
+        with self._database.reading() as connection:
+            known = {row[0] for row in connection.execute(SELECT_KNOWN, (json.dumps(list(job_ids)),))}
+        return set(job_ids) - known
 
     def find(self, prefix: str, limit: int) -> Sequence[Job]:
         """See `JobTable.find`: a range of the primary key."""
@@ -169,7 +176,7 @@ class SqliteJobs:
                 _store(connection, *rows)
 
     def release_owner(self, owner: str) -> int:
-        """See `JobTable.release_owner`."""
+        """See `OwnerLeases.release_owner`: segments."""
         with self._database.writing() as connection:
             held = connection.execute(SELECT_LEASED_BY, (owner,)).fetchall()
             for row in held:

@@ -103,7 +103,7 @@ class SqliteQueue:
             return count
 
     def release_owner(self, owner: str) -> int:
-        """See `Queue.release_owner`."""
+        """See `OwnerLeases.release_owner`: messages."""
         return self._change(FREE_OWNER, (self._clock.now(), owner))
 
     def _change(self, statement: str, values: Sequence[Any]) -> int:

@@ -35,7 +35,7 @@ def opened_existing(folder: Path | None) -> "tuple[Home, Settings]":
 
     settings = load_settings(home=folder)
     path = settings.home
-    if not path.is_dir():
+    if not settings.table and not path.is_dir():
         raise Permanent(
             "home.absent",
             f"there is no home at {str(path)!r}",
@@ -45,10 +45,10 @@ def opened_existing(folder: Path | None) -> "tuple[Home, Settings]":
     return open_home(settings), settings
 
 
-def output_path(home: "Home", job: Job) -> Path | None:
-    """Where a done job's output lies, else None."""
+def output_address(home: "Home", job: Job) -> str | None:
+    """Where a done job's output lies, as a path or a URL; else None."""
     output = job.result.get("output") if job.state is JobState.DONE else None
-    return home.path / OUTBOX / output if output else None
+    return home.address_of(ObjectRef(OUTBOX, output)) if output else None
 
 
 def await_job(home: "Home", job_id: str, timeout_seconds: float, progress: Callable[[int, int | None], None]) -> Job:
@@ -105,5 +105,5 @@ def find_output(home: "Home", job: Job) -> ObjectRef:
 def _note_missing_workers(home: "Home") -> None:
     from bytereel.workers.owners import count_living
 
-    if not count_living(home.owners_folder):
-        print_note(f"no worker runs on {str(home.path)!r}: start `bytereel up` to go on")
+    if home.owners_folder and not count_living(home.owners_folder):
+        print_note(f"no worker runs on {home.name!r}: start `bytereel up` to go on")

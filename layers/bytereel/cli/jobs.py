@@ -96,8 +96,8 @@ def retry(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> No
 def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
     from bytereel.operations import view
 
-    path = homes.output_path(home, job)
-    values = {**view(job, home.ports.clock.now()), "path": str(path) if path else None}
+    path = homes.output_address(home, job)
+    values = {**view(job, home.ports.clock.now()), "path": path}
     rate = values["bytes_per_second"]
     lines = pair_lines(
         {
@@ -169,11 +169,11 @@ def sweep(folder: HomeFolder = None, as_json: Json = False) -> None:
     messages were given up that belong to no job.
     """
     from bytereel.operations import dead_letters
-    from bytereel.workers.chores import announce_dropped
+    from bytereel.workers.chores import announce_dropped, place_pending
 
     home, settings = homes.opened_existing(folder)
-    counts = {"placed": home.inbox.place_pending(), "announced": announce_dropped(home, settings)}
-    counts |= _tidied(home, settings)
+    counts = Counter({"placed": place_pending(home), "announced": announce_dropped(home, settings)})
+    counts.update(_tidied(home, settings))
     letters = dead_letters(home.ports)
     lines = pair_lines({name.replace("_", " "): count for name, count in counts.items()})
     print_result({**counts, "dead_letters": letters}, [*lines, *_letter_lines(letters)], as_json=as_json)

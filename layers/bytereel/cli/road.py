@@ -32,7 +32,7 @@ def up(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run workers on a home and watch its inbox, until interrupted.
+    """Run workers and see to the inbox, until interrupted.
 
     The first Ctrl-C lets every worker finish its segment, a second one does not; neither loses anything.
     """
@@ -46,7 +46,7 @@ def up(
     home = open_home(settings)
     Supervisor(home, settings).run(until_idle=until_idle)
     counts = {state.value: count for state, count in home.ports.jobs.count().items() if count}
-    print_result({"home": str(home.path), "jobs": counts}, pair_lines(counts), as_json=as_json)
+    print_result({"home": home.name, "jobs": counts}, pair_lines(counts), as_json=as_json)
 
 
 def put(
@@ -71,7 +71,7 @@ def put(
     with ProgressBar("uploading", hidden=as_json) as progress:
         stored = home.inbox.upload(key, _chunks(file, progress))
     job_id = receive(home.ports, stored, *key.split("/")[:2])
-    values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": str(home.path)}
+    values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": home.name}
     if not wait:
         print_result(values, [job_id], as_json=as_json)
         return
@@ -85,9 +85,9 @@ def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str
 
     with ProgressBar("converting", hidden=as_json) as progress:
         job = homes.await_job(home, job_id_of(stored.ref), timeout, progress)
-    path = homes.output_path(home, job)
-    ended = {**values, **view(job, home.ports.clock.now()), "path": str(path) if path else None}
-    print_result(ended, [shown(str(path))] if path else [], as_json=as_json)
+    path = homes.output_address(home, job)
+    ended = {**values, **view(job, home.ports.clock.now()), "path": path}
+    print_result(ended, [shown(path)] if path else [], as_json=as_json)
     raise typer.Exit(homes.end_code(job))
 
 

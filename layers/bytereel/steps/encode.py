@@ -13,7 +13,7 @@ import crc32c
 from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
 from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary
 from bytereel.leases import LeaseWatch, Unwatched
-from bytereel.messages import ENCODE, Body, segment_of
+from bytereel.messages import Body, encode_queue_of, segment_of
 from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, SegmentState, fragment_key_of
 from bytereel.ports import Buffer, Ports
 from bytereel.reading import ObjectReader, every_segment, finished_segment
@@ -125,7 +125,7 @@ def _look_again(ports: Ports, body: Body) -> None:
         if job.stage_remaining == 0 or job.stage > segment.stage:
             carry_on(ports, job_id)
     elif segment.state is SegmentState.LEASED and segment.lease_until > ports.clock.now():
-        ports.queue.send(ENCODE, [body], delay_seconds=segment.lease_until - ports.clock.now())
+        ports.queue.send(encode_queue_of(job), [body], delay_seconds=segment.lease_until - ports.clock.now())
     elif segment.state is not SegmentState.FAILED and segment.stage == job.stage:
         raise Temporary(
             "segment.busy", f"segment {index} of job {job_id} was just given back", job=job_id, segment=index

@@ -4,8 +4,9 @@ import logging
 
 from bytereel.conversions import Plan
 from bytereel.errors import Integrity, Permanent, TransitionRefused
-from bytereel.messages import Body, source_of
-from bytereel.model import INBOX, Job, JobState, ObjectRef, Segment, job_id_of
+from bytereel.events import sources_in
+from bytereel.messages import Body
+from bytereel.model import Job, JobState, ObjectRef, Segment, job_id_of
 from bytereel.ports import Ports
 from bytereel.reading import ObjectReader
 from bytereel.routing import Conversions, route_key
@@ -15,37 +16,50 @@ log = logging.getLogger(__name__)
 
 
 def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
-    """Make and plan the job of the object that `event` names, and send the messages that it needs next.
+    """Make and plan the jobs of the objects that `event` names, and send the messages that they need next.
 
     May be run again after any crash, and for an event that is heard twice. The job of an object that is gone has
     failed: a store has it before its event, and what took its place has an event of its own. So has that of a
-    source that the conversion refuses. Raises: Permanent for a message that makes no job at all; Temporary.
+    source that the conversion refuses. Raises: Permanent for an event that makes no job at all; Temporary.
     """
-    source = source_of(event)
-    if source.bucket != INBOX:
-        raise Permanent(
-            "event.foreign_bucket",
-            f"{source.bucket}/{source.key} is not in the inbox",
-            bucket=source.bucket,
-            key=source.key,
-        )
-    job_id = job_id_of(source)
-    job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, source)
+    for source in sources_in(event, ports.inbox):
+        _take_in(ports, conversions, source)
+
+
+def _take_in(ports: Ports, conversions: Conversions, source: ObjectRef) -> None:
+    found = source if source.version else _newest(ports, source)
+    job_id = job_id_of(found)
+    job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, found)
     if job.state is JobState.RECEIVED and not _plan(ports, conversions, job):
         return
     carry_on(ports, job_id)
 
 
-def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job:
+def _newest(ports: Ports, source: ObjectRef) -> ObjectRef:
+    """The version that the store holds, for an event that names none."""
     info = ports.objects.stat(source)
-    size = info.size_bytes if info else 0
+    return info.ref if info else source
+
+
+def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job:
+    """Make the job; it fails at once when its source is gone, or has a key that no store of ours takes."""
+    reason, size = "", 0
+    try:
+        info = ports.objects.stat(source)
+    except Permanent as error:
+        if error.error_id != "object.bad_key":
+            raise
+        reason = reason_of(error)
+    else:
+        reason = "" if info else "the source was removed or replaced before it was looked at (put it again)"
+        size = info.size_bytes if info else 0
     route = route_key(source.key, conversions)
     now = ports.clock.now()
     job = Job(job_id, source, size, route.conversion, route.profile, JobState.RECEIVED, now, now)
     if ports.jobs.create(job):
         log.info("job %s received: %r, %d bytes, %s/%s", job_id, source.key, size, job.conversion, job.profile)
-    if info is None:
-        fail_job(ports, job_id, "the source was removed or replaced before it was looked at (put it again)")
+    if reason:
+        fail_job(ports, job_id, reason)
     return ports.jobs.get(job_id) or job
 
 

@@ -1,16 +1,19 @@
-"""The step on a schedule: resume what stalled, clear what nobody needs, let go of what is old enough.
+"""The step on a schedule: resume what stalled, find uploads whose event was lost, clear what nobody needs.
 
 Nothing here is needed for a job to end when no process ever dies; everything here may run at any time, twice,
 and in several processes. What one call does is bounded; the cursor of its report lets the next go on from there.
 """
 
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES
-from bytereel.model import JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState
+from bytereel.events import is_marker
+from bytereel.messages import FINALIZE, INTAKE, QUEUES, encode_queue_of, event_of
+from bytereel.model import INBOX, JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState, job_id_of
 from bytereel.ports import Ports
+from bytereel.reading import every_object
 from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
@@ -26,8 +29,11 @@ class SweepLimits:
 
     stall_seconds: float
     keep_done_days: float
+    settle_seconds: float | None = None
+    """How old an object of the inbox without a job is when its event counts as lost; None: the inbox is watched."""
     jobs_max: int = 100
     objects_max: int = 1000
+    sources_max: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class SweepReport:
     """What a sweep did. `cursor` is where the next one goes on in the work bucket; empty at its end."""
 
     resumed: int
+    announced: int
     orphans: int
     orphan_bytes: int
     expired: int
@@ -43,16 +50,22 @@ class SweepReport:
 
 
 def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
-    """Resume stalled jobs, clear orphans in work after `cursor`, let go of what is old. Raises: Temporary."""
+    """Resume stalled jobs, clear orphans in work after `cursor`, let go of what is old. Raises: Temporary.
+
+    A call without a cursor also compares the whole inbox with the jobs.
+    """
     resumed = _resume(ports, limits)
+    announced = 0 if cursor or limits.settle_seconds is None else _reconcile(ports, limits, limits.settle_seconds)
     orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
     oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
     expired, letters = _expire(ports, limits, oldest), ports.queue.forget_dead(oldest)
-    report = SweepReport(resumed, orphans, orphan_bytes, expired, letters, cursor)
-    if resumed or orphans or expired or letters:
+    report = SweepReport(resumed, announced, orphans, orphan_bytes, expired, letters, cursor)
+    if resumed or announced or orphans or expired or letters:
         log.info(
-            "sweep: %d jobs resumed, %d orphans of %d bytes cleared, %d jobs and %d dead letters expired",
+            "sweep: %d jobs resumed, %d lost events found, %d orphans of %d bytes cleared, "
+            "%d jobs and %d dead letters expired",
             report.resumed,
+            report.announced,
             report.orphans,
             report.orphan_bytes,
             report.expired,
@@ -79,10 +92,31 @@ def _resume(ports: Ports, limits: SweepLimits) -> int:
     return len(stalled)
 
 
+def _reconcile(ports: Ports, limits: SweepLimits, settle_seconds: float) -> int:
+    """Send the intake message of every object of the inbox that has no job; return how many.
+
+    An object is left alone until it is `settle_seconds` old, for its event may be on its way. With a crowd in the
+    intake queue nothing is compared: most of what lies there has no job yet.
+    """
+    if ports.queue.size(INTAKE) >= CROWD:
+        return 0
+    newest = ports.clock.now() - settle_seconds
+    walk = itertools.islice(every_object(ports.objects, INBOX), limits.sources_max)
+    sources = (info.ref for info in walk if info.modified_at <= newest and not is_marker(info.ref.key))
+    announced = 0
+    while page := list(itertools.islice(sources, limits.objects_max)):
+        unknown = ports.jobs.unknown([job_id_of(source) for source in page])
+        lost = [event_of(source) for source in page if job_id_of(source) in unknown]
+        if lost:
+            ports.queue.send(INTAKE, lost)
+        announced += len(lost)
+    return announced
+
+
 def _queue_of(job: Job) -> str:
     if job.state is JobState.RECEIVED:
         return INTAKE
-    return FINALIZE if job.state is JobState.FINALIZING else ENCODE
+    return FINALIZE if job.state is JobState.FINALIZING else encode_queue_of(job)
 
 
 def _clear_orphans(ports: Ports, limits: SweepLimits, cursor: str) -> tuple[int, int, str]:

@@ -29,15 +29,24 @@ def tidy(home: Home, settings: Settings, cursor: str = "") -> TidyReport:
 
     Safe to do twice and at once. Raises: Temporary.
     """
-    dead_workers = free_the_dead(home.ports, home.owners_folder)
-    forgotten = home.inbox.forget_gone() if not cursor else 0
-    limits = SweepLimits(settings.stall_seconds, settings.keep_done_days)
+    dead_workers = free_the_dead(home.owned, home.owners_folder) if home.owners_folder else 0
+    forgotten = home.dropped.forget_gone() if home.dropped and not cursor else 0
+    limits = SweepLimits(
+        settings.stall_seconds, settings.keep_done_days, None if home.dropped else settings.settle_seconds
+    )
     return TidyReport(dead_workers, forgotten, sweep(home.ports, limits, cursor))
+
+
+def place_pending(home: Home) -> int:
+    """Put uploads that a crash left between commit and rename in their place; return how many."""
+    return home.dropped.place_pending() if home.dropped else 0
 
 
 def announce_dropped(home: Home, settings: Settings) -> int:
     """Send the intake message for every file that was dropped into the inbox and is left alone; return how many."""
-    announced = home.inbox.reconcile(settings.settle_seconds, home.ports.clock.now())
+    if home.dropped is None:
+        return 0
+    announced = home.dropped.reconcile(settings.settle_seconds, home.ports.clock.now())
     if announced:
         log.info("%d dropped files announced", announced)
     return announced

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from bytereel.errors import Integrity, Permanent, Temporary
+from bytereel.events import jobs_in
 from bytereel.leases import LeaseWatch, Unwatched
-from bytereel.messages import ENCODE, FINALIZE, INTAKE, job_id_in
+from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 DELAY_SECONDS_MIN = 0.05
 DELAY_SECONDS_MAX = 30.0
+
+_ENCODING = (ENCODE, BULK)
 
 Room = Callable[[], AbstractContextManager[None]]
 
@@ -46,40 +49,45 @@ class Delivery:
     owner: str
     limits: DeliveryLimits
 
-    def deliver(self, message: Message, watch: LeaseWatch | None = None, room: Room = nullcontext) -> None:
-        """Run the message's step inside `room`, then end the message. A bug propagates, and the message stays held.
+    def deliver(self, message: Message, watch: LeaseWatch | None = None, room: Room = nullcontext) -> bool:
+        """Run the message's step inside `room`, then end the message; False when it will come back instead.
 
-        Raises: Temporary when ending it fails: the message is free again when its lease ends.
+        A bug propagates, and the message stays held. Raises: Temporary when ending it fails: the message is free
+        again when its lease ends.
         """
         try:
             with room():
                 self._run_step(message, watch or Unwatched())
         except DrainingError:
             self.ports.queue.release(message)
+            return False
         except Temporary as error:
-            self.put_off(message, reason_of(error))
+            return self.put_off(message, reason_of(error))
         except (Permanent, Integrity) as error:
             self.give_up(message, reason_of(error))
         else:
             self.ports.queue.acknowledge(message)
+        return True
 
     def memory_cost(self, message: Message) -> int:
         """The most memory that the step takes beyond an idle worker, as far as it grows with the job."""
-        return cost_of(self.ports, self.conversions, message.body) if message.queue == ENCODE else 0
+        return cost_of(self.ports, self.conversions, message.body) if message.queue in _ENCODING else 0
 
-    def put_off(self, message: Message, reason: str) -> None:
-        """Have the message come back, each time after a longer delay; give up at the limit of deliveries."""
+    def put_off(self, message: Message, reason: str) -> bool:
+        """Have the message come back, each time after a longer delay; True when it was given up instead."""
         if message.deliveries >= self.limits.deliveries_max:
             self.give_up(message, f"tried {message.deliveries} times: {reason}")
-            return
+            return True
         delay_seconds = min(DELAY_SECONDS_MAX, DELAY_SECONDS_MIN * 8.0 ** (message.deliveries - 1))
         log.info("%s message put off for %.2f s: %s", message.queue, delay_seconds, reason)
         self.ports.queue.release(message, delay_seconds=delay_seconds)
+        return False
 
     def give_up(self, message: Message, reason: str) -> None:
-        """End the message's job as failed, then move the message to the dead letters."""
+        """End the message's jobs as failed, then move the message to the dead letters."""
         try:
-            fail_job(self.ports, job_id_in(message.queue, message.body), reason)
+            for job_id in jobs_in(message.queue, message.body, self.ports.inbox):
+                fail_job(self.ports, job_id, reason)
         except Permanent as malformed:
             log.warning("%s message belongs to no job: %s", message.queue, malformed.message)
         log.warning("%s message buried: %s", message.queue, reason)
@@ -94,7 +102,7 @@ class Delivery:
             )
         if message.queue == INTAKE:
             take_in(self.ports, self.conversions, message.body)
-        elif message.queue == ENCODE:
+        elif message.queue in _ENCODING:
             encode_segment(
                 self.ports,
                 self.conversions,

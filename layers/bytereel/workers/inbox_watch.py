@@ -13,9 +13,9 @@ DEBOUNCE_MILLISECONDS = 200
 
 
 class InboxWatch:
-    """Watches a folder in a thread of its own while the context lasts; silent where that cannot be done."""
+    """Watches a folder in a thread of its own while the context lasts; silent where there is none, or it cannot."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._changed = threading.Event()
         self._ended = threading.Event()
@@ -36,6 +36,8 @@ class InboxWatch:
         return changed
 
     def _watch(self) -> None:
+        if self._folder is None:
+            return
         try:
             for _ in watchfiles.watch(
                 self._folder,

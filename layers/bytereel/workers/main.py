@@ -8,6 +8,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from bytereel_codec.macroblocks import warm_up
 
@@ -15,8 +17,8 @@ from bytereel.errors import Integrity, Permanent
 from bytereel.logs import configure_logging
 from bytereel.settings import load_settings
 from bytereel.stages import reason_of
-from bytereel.wiring import load_conversions, open_home
-from bytereel.workers.owners import OwnerLock, free_the_dead
+from bytereel.wiring import Home, load_conversions, open_home
+from bytereel.workers.owners import OwnerLock, free_the_dead, new_owner
 from bytereel.workers.worker import Worker
 
 EXIT_UNUSABLE = 78
@@ -45,14 +47,24 @@ def main() -> int:
         configure_logging("info")
         log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line
         return EXIT_UNUSABLE
-    with OwnerLock(home.owners_folder) as lock:
-        free_the_dead(home.ports, home.owners_folder)
-        worker = Worker(home.ports, conversions, settings, lock.owner, alive=lambda: os.getppid() == parent)
+    with owned_name(home) as owner:
+        worker = Worker(home.ports, conversions, settings, owner, alive=lambda: os.getppid() == parent)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
-        log.info("worker %s works on %s", lock.owner, home.path)
+        log.info("worker %s works on %s", owner, home.name)
         worker.run()
     return 0
+
+
+@contextmanager
+def owned_name(home: Home) -> Iterator[str]:
+    """This worker's name while the context lasts; where the state lies on this machine, the dead are freed first."""
+    if home.owners_folder is None:
+        yield new_owner()
+        return
+    with OwnerLock(home.owners_folder) as lock:
+        free_the_dead(home.owned, home.owners_folder)
+        yield lock.owner
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ import fcntl
 import logging
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from bytereel.errors import Temporary
-from bytereel.ports import Ports
+from bytereel.ports import OwnerLeases
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,17 @@ OWNERS_MAX = 10_000
 LOCK_ATTEMPTS_MAX = 100
 
 
+def new_owner() -> str:
+    """A name that no process had before."""
+    return f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
 class OwnerLock:
     """This process's name and lock in `folder`, from the constructor to `close` or the process's end."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.owner = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self.owner = new_owner()
         self._path = folder / (self.owner + SUFFIX)
         self._descriptor = _locked(self._path)
 
@@ -41,10 +47,10 @@ class OwnerLock:
         self.close()
 
 
-def free_the_dead(ports: Ports, folder: Path) -> int:
-    """Free the segments and messages that dead workers held; return how many workers were found dead.
+def free_the_dead(owned: Sequence[OwnerLeases], folder: Path) -> int:
+    """Free what dead workers held, in the order of `owned`; return how many workers were found dead.
 
-    Segments first: a message that is had again finds its segment free. Safe in several processes at once.
+    Segments go before messages: a message that is had again finds its segment free. Safe in several processes at once.
     """
     dead = 0
     for path in sorted(folder.glob(f"*{SUFFIX}"))[:OWNERS_MAX]:
@@ -57,7 +63,7 @@ def free_the_dead(ports: Ports, folder: Path) -> int:
         except BlockingIOError:
             continue
         else:
-            _free(ports, path.name.removesuffix(SUFFIX))
+            _free(owned, path.name.removesuffix(SUFFIX))
             path.unlink(missing_ok=True)
             dead += 1
         finally:
@@ -84,9 +90,9 @@ def _is_held(path: Path) -> bool:
     return False
 
 
-def _free(ports: Ports, owner: str) -> None:
-    segments, messages = ports.jobs.release_owner(owner), ports.queue.release_owner(owner)
-    log.info("worker %s is dead: %d segments and %d messages are free again", owner, segments, messages)
+def _free(owned: Sequence[OwnerLeases], owner: str) -> None:
+    freed = sum(leases.release_owner(owner) for leases in owned)
+    log.info("worker %s is dead: %d of its leases are free again", owner, freed)
 
 
 def _locked(path: Path) -> int:

@@ -15,7 +15,7 @@ from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
 from bytereel.stages import is_quiet
 from bytereel.wiring import Home
-from bytereel.workers.chores import Chore, announce_dropped, tidy
+from bytereel.workers.chores import Chore, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch
 from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 
@@ -42,7 +42,7 @@ class Supervisor:
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._cursor = ""
-        self._placing = Chore("interrupted uploads", PLACE_SECONDS, home.inbox.place_pending)
+        self._placing = Chore("interrupted uploads", PLACE_SECONDS, partial(place_pending, home))
         self._announcing = Chore("inbox", settings.sweep_seconds, partial(announce_dropped, home, settings))
         self._tidying = Chore("sweep", settings.sweep_seconds, self._tidy)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from bytereel.errors import BytereelError, Temporary
-from bytereel.messages import QUEUES
+from bytereel.messages import BULK, QUEUES
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
@@ -21,6 +21,10 @@ from bytereel.workers.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 LEASE_FAILURES_MAX = 100
+BULK_TURN = 8
+"""Every so many looks, the queue of huge jobs goes first: others pass them, and never for ever."""
+
+_BULK_FIRST = (BULK, *(name for name in QUEUES if name != BULK))
 
 
 class Worker:
@@ -48,6 +52,7 @@ class Worker:
         self._threads = threading.Semaphore(settings.threads)
         self._entrance = threading.Semaphore()
         self._lease_failures = 0
+        self._looks = 0
         self._stopping = threading.Event()
         self._wake = threading.Event()
 
@@ -81,8 +86,10 @@ class Worker:
     def _lease(self) -> Message | None:
         if self._stopping.is_set():
             return None
+        self._looks += 1
+        queues = QUEUES if self._looks % BULK_TURN else _BULK_FIRST
         try:
-            message = self._queue.lease(QUEUES, self._owner, self._settings.lease_seconds)
+            message = self._queue.lease(queues, self._owner, self._settings.lease_seconds)
         except Temporary as error:
             self._lease_failures += 1
             if self._lease_failures == LEASE_FAILURES_MAX:

@@ -1,0 +1,131 @@
+"""What stores say when an object appears, in all their shapes, as the sources that it is about. Pure.
+
+One event may hold several records: S3's notification (also as a MinIO-compatible server sends it, with the key
+beside the records), EventBridge's "Object Created", and the road's own intake message. Keys of notifications are
+URL-encoded, those of EventBridge are not. An event is a hint: what the store holds is looked up.
+
+Nothing here can start a loop: only objects in the place of the inbox are sources, and nothing of the road
+writes there.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from bytereel.errors import Permanent
+from bytereel.messages import INTAKE, job_of, source_of
+from bytereel.model import INBOX, ObjectRef, Place, job_id_of
+
+Event = Mapping[str, Any]
+
+CREATED = "ObjectCreated:"
+RECORDS_MAX = 1000
+_UNVERSIONED = ("", "null", None)
+
+
+def version_of(version_id: str | None, etag: str | None) -> str:
+    """The version of an object: its version id where its bucket keeps versions, else its ETag."""
+    if version_id is not None and version_id not in _UNVERSIONED:
+        return version_id
+    return (etag or "").strip('"')
+
+
+def sources_in(event: Event, inbox: Place) -> Sequence[ObjectRef]:
+    """The sources in the inbox that an event is about; none for a test event, a folder marker or a removal.
+
+    Raises: Permanent `event.malformed`, `event.foreign_bucket`, `event.foreign_prefix`.
+    """
+    if "Records" in event:
+        found = list(_of_records(event["Records"], inbox))
+    elif "detail" in event:
+        found = [_of_bridge(event, inbox)]
+    elif event.get("Event") == "s3:TestEvent":
+        found = []
+    else:
+        found = [_of_message(event)]
+    return [source for source in found if source is not None and not is_marker(source.key)]
+
+
+def jobs_in(queue: str, body: Event, inbox: Place) -> Sequence[str]:
+    """The ids of the jobs that a message of any queue is about. Raises: Permanent for a body that says nothing."""
+    if queue == INTAKE:
+        return [job_id_of(source) for source in sources_in(body, inbox)]
+    return [job_of(body)]
+
+
+def is_marker(key: str) -> bool:
+    """Whether a key is an empty object that consoles make to show a folder."""
+    return key == "" or key.endswith("/")
+
+
+def body_of(text: str) -> Event:
+    """The event in a message's text. Raises: Permanent `event.malformed`."""
+    try:
+        event = json.loads(text)
+    except ValueError as error:
+        raise _malformed(text) from error
+    if not isinstance(event, dict):
+        raise _malformed(event)
+    return event
+
+
+def _of_records(records: Any, inbox: Place) -> Iterator[ObjectRef | None]:
+    if not isinstance(records, list) or len(records) > RECORDS_MAX:
+        raise _malformed(records)
+    for record in records:
+        try:
+            name = str(record["eventName"]).removeprefix("s3:")
+            bucket, stored = record["s3"]["bucket"]["name"], record["s3"]["object"]
+            key = unquote_plus(stored["key"], errors="strict")
+            version = version_of(stored.get("versionId"), stored.get("eTag"))
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            raise _malformed(record) from error
+        yield _in_inbox(bucket, key, version, inbox) if name.startswith(CREATED) else None
+
+
+def _of_bridge(event: Event, inbox: Place) -> ObjectRef | None:
+    try:
+        bucket, stored = event["detail"]["bucket"]["name"], event["detail"]["object"]
+        key, version = stored["key"], version_of(stored.get("version-id"), stored.get("etag"))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _malformed(event) from error
+    return _in_inbox(bucket, key, version, inbox) if event.get("detail-type") == "Object Created" else None
+
+
+def _of_message(event: Event) -> ObjectRef:
+    source = source_of(event)
+    if source.bucket != INBOX:
+        raise _foreign(source.bucket, source.key)
+    return source
+
+
+def _in_inbox(bucket: Any, key: Any, version: str, inbox: Place) -> ObjectRef:
+    if not (isinstance(bucket, str) and isinstance(key, str)):
+        raise _malformed({"bucket": bucket, "key": key})
+    if bucket != inbox.bucket:
+        raise _foreign(bucket, key)
+    if not key.startswith(inbox.prefix):
+        raise Permanent(
+            "event.foreign_prefix",
+            f"{bucket}/{key} does not lie under {inbox.prefix!r}, where the inbox is",
+            hint="let the bucket's notification filter by that prefix",
+            bucket=bucket,
+            key=key,
+            expected=inbox.prefix,
+        )
+    return ObjectRef(INBOX, key[len(inbox.prefix) :], version)
+
+
+def _foreign(bucket: str, key: str) -> Permanent:
+    return Permanent(
+        "event.foreign_bucket",
+        f"{bucket}/{key} is not in the inbox",
+        hint="let that bucket's notification go elsewhere",
+        bucket=bucket,
+        key=key,
+    )
+
+
+def _malformed(event: Any) -> Permanent:
+    return Permanent("event.malformed", "no event of a store that is known", event=str(event)[:200])
