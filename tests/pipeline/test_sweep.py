@@ -1,9 +1,11 @@
 """What the sweep resumes, clears and lets go of, and what it leaves alone."""
 
-from bytereel.messages import ENCODE, QUEUES
-from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
+from dataclasses import replace
+
+from bytereel.messages import BULK, ENCODE, QUEUES
+from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef, job_id_of
 from bytereel.operations import cancel, retry
-from bytereel.steps.sweep import DAY_SECONDS, SweepLimits, sweep
+from bytereel.steps.sweep import CROWD, DAY_SECONDS, SweepLimits, sweep
 from toys import CrashError, Failing, Road, loud
 
 LIMITS = SweepLimits(stall_seconds=100.0, keep_done_days=1.0)
@@ -62,7 +64,7 @@ def test_waiting_jobs_behind_a_long_queue_are_not_resumed_over_and_over() -> Non
     for _ in range(5):
         road.clock.advance(1000.0)
         sweep(road.ports, LIMITS)
-    assert road.ports.queue.size(ENCODE) == 1500
+    assert road.ports.queue.size(BULK) == 1500
 
 
 def test_orphans_go_and_fragments_in_use_stay() -> None:
@@ -152,3 +154,35 @@ def test_dead_letters_go_when_they_are_as_old_as_a_done_job() -> None:
     road.clock.advance(2)
     assert sweep(road.ports, LIMITS).dead_letters_expired == 1
     assert road.ports.queue.dead() == []
+
+
+def test_an_upload_whose_event_was_lost_becomes_a_job_within_one_sweep() -> None:
+    road = Road()
+    heard = road.put("heard", b"abcd")
+    road.run()
+    lost = [road.ports.objects.put(ObjectRef(INBOX, key), [b"efgh"]).ref for key in ("lost", "b/lost too", "marker")]
+    road.ports.objects.delete(lost.pop())
+    limits = replace(LIMITS, settle_seconds=5.0)
+    assert sweep(road.ports, limits).announced == 0
+    road.clock.advance(10.0)
+    assert sweep(road.ports, limits).announced == 2
+    road.run()
+    assert sweep(road.ports, limits).announced == 0
+    assert {job.id for job in road.ports.jobs.list(JobState.DONE)} == {heard, *map(job_id_of, lost)}
+
+
+def test_the_inbox_is_compared_once_a_round_and_not_while_a_crowd_waits_for_intake() -> None:
+    road = Road()
+    road.ports.objects.put(ObjectRef(INBOX, "lost"), [b"abcd"])
+    road.clock.advance(10.0)
+    limits = replace(LIMITS, settle_seconds=5.0)
+    assert sweep(road.ports, limits, cursor="x").announced == 0
+    road.ports.queue.send("intake", [{}] * CROWD)
+    assert sweep(road.ports, limits).announced == 0
+
+
+def test_a_watched_inbox_is_left_to_its_watcher() -> None:
+    road = Road()
+    road.ports.objects.put(ObjectRef(INBOX, "dropped"), [b"abcd"])
+    road.clock.advance(1e6)
+    assert sweep(road.ports, LIMITS).announced == 0
