@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from bytereel.model import Place
 from bytereel.settings import load_settings
 from bytereel_codec.errors import Permanent
 
@@ -65,3 +66,48 @@ def test_an_unknown_setting_and_two_secrets_are_refused() -> None:
 def test_settings_survive_the_way_to_a_worker_process() -> None:
     settings = load_settings(home="somewhere", memory_budget_bytes="64MiB", key_file="key")
     assert load_settings(**json.loads(settings.model_dump_json())) == settings
+
+
+BUCKETS = {"inbox_bucket": "a-in", "work_bucket": "a-work", "outbox_bucket": "a-out"}
+
+
+def test_buckets_name_places_and_may_share_a_bucket_under_prefixes_that_lie_apart() -> None:
+    assert load_settings().places == {}
+    found = load_settings(inbox_bucket="shared/in/", work_bucket="shared/work/", outbox_bucket="own-bucket").places
+    assert found == {"inbox": Place("shared", "in/"), "work": Place("shared", "work/"), "outbox": Place("own-bucket")}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"inbox_bucket": "a-in"}, "go together"),
+        ({**BUCKETS, "table": "jobs"}, "BYTEREEL_TABLE and BYTEREEL_QUEUES go together"),
+        ({"table": "jobs", "queues": "q"}, "BYTEREEL_TABLE needs"),
+        ({"listen": True}, "BYTEREEL_LISTEN needs"),
+        ({**BUCKETS, "outbox_bucket": "a-in"}, "must lie apart"),
+        ({**BUCKETS, "outbox_bucket": "a-in/reels/"}, "must lie apart"),
+        ({**BUCKETS, "inbox_bucket": "a-out/in/", "outbox_bucket": "a-out/in/reels/"}, "must lie apart"),
+        ({**BUCKETS, "inbox_bucket": "Capital"}, "BYTEREEL_INBOX_BUCKET"),
+        ({"endpoint_url": "localhost:4566"}, "BYTEREEL_ENDPOINT_URL"),
+    ],
+)
+def test_a_cloud_that_is_not_whole_or_could_feed_on_itself_is_refused(chosen: dict[str, str], said: str) -> None:
+    with pytest.raises(Permanent, match=said) as caught:
+        load_settings(**chosen)
+    assert caught.value.error_id == "settings.invalid"
+
+
+def test_a_chosen_home_leaves_the_cloud_of_the_environment_aside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {**BUCKETS, "table": "jobs", "queues": "q", "endpoint_url": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(f"BYTEREEL_{name.upper()}", value)
+    assert load_settings().table == "jobs"
+    assert load_settings().places
+    found = load_settings(home=tmp_path)
+    assert (found.places, found.table, found.endpoint_url) == ({}, None, None)
+
+
+def test_settings_survive_the_way_to_a_worker_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_settings(**BUCKETS, table="jobs", queues="q")
+    assert load_settings(**json.loads(found.model_dump_json())) == found
