@@ -149,6 +149,23 @@ def open_queue(settings: Settings) -> "SqsQueue":
     return SqsQueue(make_client("sqs", endpoint_url=settings.endpoint_url, region=settings.region), settings.queues)
 
 
+def missing_services(settings: Settings) -> list[str]:
+    """What the services that the settings name lack, one sentence each. Raises: Permanent `cloud.not_installed`."""
+    if not settings.places:
+        return []
+    try:
+        from bytereel.adapters import checkup
+        from bytereel.adapters.aws import make_client
+    except ImportError as error:
+        raise _not_installed(error) from error
+    chosen = {"endpoint_url": settings.endpoint_url, "region": settings.region}
+    said = list(checkup.missing_in_buckets(make_client("s3", **chosen), settings.places, notified=not settings.listen))
+    if settings.table and settings.queues:
+        said += checkup.missing_in_queues(make_client("sqs", **chosen), settings.queues)
+        said += checkup.missing_in_table(make_client("dynamodb", **chosen), settings.table)
+    return said
+
+
 def _not_installed(error: ImportError) -> Permanent:
     return Permanent(
         "cloud.not_installed",

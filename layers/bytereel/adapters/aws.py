@@ -46,6 +46,8 @@ _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "403", "Forbidden"
 _ABSENT = frozenset(
     {
         "NoSuchBucket",
+        "NotFound",
+        "404",
         "ResourceNotFoundException",
         "QueueDoesNotExist",
         "AWS.SimpleQueueService.NonExistentQueue",

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bytereel.cli.options import HomeFolder, Json
 from bytereel.cli.output import pair_lines, print_result, size_text
+from bytereel.errors import Permanent
+
+if TYPE_CHECKING:
+    from bytereel.settings import Settings
 
 
 def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
@@ -15,7 +19,8 @@ def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
     from bytereel.cli import machine
     from bytereel.settings import load_settings
 
-    settings = load_settings(home=folder).model_dump(mode="json")
+    chosen = load_settings(home=folder)
+    settings = chosen.model_dump(mode="json")
     cards = machine.gpus()
     found: dict[str, Any] = {
         "cores": machine.cores(),
@@ -28,8 +33,18 @@ def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
         "kernels": machine.kernels(),
         "versions": machine.versions(),
     }
-    values = {**found, "settings": settings, "missing": machine.missing(found, settings)}
+    values = {**found, "settings": settings, "missing": [*machine.missing(found, settings), *_services(chosen)]}
     print_result(values, _lines(values), as_json=as_json)
+
+
+def _services(settings: "Settings") -> list[str]:
+    """What the live services that the settings name lack."""
+    from bytereel.wiring import missing_services
+
+    try:
+        return missing_services(settings)
+    except Permanent as error:
+        return [f"{error.message} ({error.hint})"]
 
 
 def _disk(home: Path) -> dict[str, Any]:
