@@ -8,21 +8,30 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCES := codec layers functions localstack tests bench demo
 
-.PHONY: help setup demo test bench lint types imports check format clean
+.PHONY: help setup demo emulate test e2e bench lint types imports check format clean
 
 help:  ## list the targets
-	@awk -F ':.*## *' '/^[a-z]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv and install bytereel with its tools in it
 
 demo: $(READY)  ## a real file goes in, comes out as a video, is restored and compared (FILE=path to choose)
 	@$(PYTHON) -m demo.demo $(if $(FILE),"$(FILE)")
 
+emulate: $(READY)  ## the cloud on this machine without containers, until Ctrl-C (ARGS="--port 4566 --folder DIR")
+	@exec $(PYTHON) -m localstack.emulate $(ARGS)
+
 test: $(READY)  ## run all tests (ARGS="-k name" goes to pytest)
 	@$(PYTHON) -m pytest $(ARGS)
 
+e2e: $(READY)  ## uploads by aws and rclone to the emulated cloud become reels and come back
+	@$(PYTHON) -m pytest tests/e2e/test_emulate.py $(ARGS)
+
 bench: $(READY)  ## measure what must be reached, beside openssl, cp, x264 and FFV1 (ARGS=--quick to try out)
 	@$(PYTHON) -m bench.run $(ARGS)
+
+bench-cloud: $(READY)  ## the same for the road on an emulated cloud
+	@$(PYTHON) -m bench.run cloud $(ARGS)
 
 lint: $(READY)  ## ruff: rules and format
 	@$(PYTHON) -m ruff check .

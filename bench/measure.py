@@ -19,9 +19,10 @@ _KIB_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One run of a process: wall seconds, peak resident bytes, what it printed."""
+    """One run of a process: seconds by the clock and of its cores, peak resident bytes, what it printed."""
 
     seconds: float
+    core_seconds: float
     peak_bytes: int
     output: bytes
 
@@ -43,7 +44,7 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | 
         output = printed.read()
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, [str(word) for word in command], output)
-    return Timed(seconds, usage.ru_maxrss * _KIB_OF_MAXRSS, output)
+    return Timed(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _KIB_OF_MAXRSS, output)
 
 
 @dataclass(frozen=True, slots=True)

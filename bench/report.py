@@ -12,6 +12,8 @@ from typing import Any
 
 from bench.rows import VERDICTS, Row, figure
 
+TITLES = {"archive": "The profile `archive`", "cloud": "The road on S3, DynamoDB and SQS"}
+
 PACKAGES = ("numpy", "numba", "crc32c", "zstandard", "av")
 
 
@@ -37,21 +39,22 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write(folder: Path, facts: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Write `archive.json` and `archive.md` in the folder."""
+def write(folder: Path, suite: str, facts: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write `<suite>.json` and `<suite>.md` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": facts, "rows": [row.to_dict() for row in rows]}
-    (folder / "archive.json").write_text(json.dumps(content, indent=2) + "\n")
-    (folder / "archive.md").write_text("\n".join(_markdown(facts, rows)) + "\n")
+    (folder / f"{suite}.json").write_text(json.dumps(content, indent=2) + "\n")
+    (folder / f"{suite}.md").write_text("\n".join(_markdown(suite, facts, rows)) + "\n")
 
 
-def _markdown(facts: dict[str, Any], rows: Sequence[Row]) -> Iterator[str]:
+def _markdown(suite: str, facts: dict[str, Any], rows: Sequence[Row]) -> Iterator[str]:
     missed = sum(row.met is False for row in rows)
     bound = sum(row.met is not None for row in rows)
-    yield "# The profile `archive`, measured"
+    yield f"# {TITLES[suite]}, measured"
     yield ""
-    yield "Written by `make bench`. Rates are of the original's bytes, 1 MB = 1,000,000 bytes; of several rounds the"
-    yield "best counts. What a figure is compared with ran in the same run, in turns with it."
+    target = "bench" if suite == "archive" else f"bench-{suite}"
+    yield f"Written by `make {target}`. Rates are of the original's bytes, 1 MB = 1,000,000 bytes; of several"
+    yield "rounds the best counts. What a figure is compared with ran in the same run, in turns with it."
     yield ""
     versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     yield f"- Machine: {facts['cpu']}, {facts['cores']} cores, {facts['memory_gib']} GiB, {facts['system']}"

@@ -39,7 +39,7 @@ def road_on(folder: Path) -> "Iterator[Home]":
         up = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + START_SECONDS_MAX
-            while count_living(home.owners_folder) < WORKERS and time.monotonic() < deadline:
+            while count_living(folder_of(home) / ".workers") < WORKERS and time.monotonic() < deadline:
                 time.sleep(0.01)
             yield home
         finally:
@@ -61,7 +61,7 @@ def measure_large(place: Place, size: int, rounds: int) -> Iterator[Row]:
             place.warm(3 * (size + 32 * MEBIBYTE))
             road.append(put_and_wait(home, source)[0])
             for bucket in ("inbox", "outbox"):
-                shutil.rmtree(home.path / bucket / "archive")
+                shutil.rmtree(folder_of(home) / bucket / "archive")
     section = f"The embedded road, {size // MEBIBYTE} MiB, {WORKERS} workers"
     yield Row(section, "plain encode", size / min(plain) / 1e6, "MB/s")
     yield Row(section, "put --wait", size / min(road) / 1e6, "MB/s")
@@ -86,9 +86,15 @@ def measure_small(place: Place, rounds: int) -> Iterator[Row]:
     place.fresh("home")
 
 
+def folder_of(home: "Home") -> Path:
+    """The folder of a home that is one."""
+    assert home.path is not None
+    return home.path
+
+
 def put_and_wait(home: "Home", source: Path) -> tuple[float, float]:
     """Seconds of the whole command, and of the job."""
-    timed = run_process([COMMAND, "put", source, "--home", home.path, "--wait", "--json"])
+    timed = run_process([COMMAND, "put", source, "--home", folder_of(home), "--wait", "--json"])
     return timed.seconds, json.loads(timed.output)["seconds"]
 
 
@@ -132,7 +138,9 @@ def _check(home: "Home", contents: Sequence[bytes], place: Place) -> tuple[int, 
     """How many files have no video, and how many of a sample do not come back the same."""
     from bytereel_codec import DecodeOptions, decode_file
 
-    reels = [home.path / "outbox" / "archive" / "archive" / f"{number:06d}.mp4" for number in range(len(contents))]
+    reels = [
+        folder_of(home) / "outbox" / "archive" / "archive" / f"{number:06d}.mp4" for number in range(len(contents))
+    ]
     lost = sum(not reel.is_file() for reel in reels)
     wrong, back = 0, place.fresh("back")
     for number in range(0, len(contents), max(1, len(contents) // SAMPLES)):

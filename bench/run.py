@@ -1,4 +1,4 @@
-"""`make bench`: measures every bound of the profile `archive`, prints the figures and keeps them in bench/results.
+"""`make bench`: measures every bound of a suite, prints the figures and keeps them in bench/results.
 
 Ends with 0 when every bound is kept, 1 when one is missed. `--quick` tries it out in a minute on small sources and
 keeps the results in build/bench instead; its speeds say little, as a process's start is a large part of them.
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import peers, reels, road, speed
+from bench import cloud, peers, reels, road, speed
 from bench.measure import MEBIBYTE, Place, working_place
-from bench.report import machine_facts, write
+from bench.report import TITLES, machine_facts, write
 from bench.rows import Row, as_text
 
 KEPT = Path(__file__).parent / "results"
@@ -39,7 +39,8 @@ _COPIES_HELD = 5
 
 def main() -> int:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description="Measures bytereel's profile `archive` beside its peers.")
+    parser = argparse.ArgumentParser(description="Measures bytereel beside its peers.")
+    parser.add_argument("suite", nargs="?", choices=sorted(TITLES), default="archive")
     parser.add_argument("--quick", action="store_true", help="small sources, results not kept")
     parser.add_argument("--only", metavar="WORD", default="", help="only the measurements named so; results not kept")
     chosen = parser.parse_args()
@@ -49,31 +50,40 @@ def main() -> int:
     with working_place(_COPIES_HELD * scale.large_bytes) as place:
         facts = machine_facts(on_ram=place.on_ram)
         print(f"{facts['cpu']}, {facts['cores']} cores; files on {facts['files_on']}", flush=True)
-        for row in _measured(place, scale, chosen.only):
+        for row in _measured(chosen.suite, place, scale, chosen.only):
             if not rows or rows[-1].section != row.section:
                 print(f"\n{row.section}")
             rows.append(row)
             print(as_text(row), flush=True)
     folder = TRIED if chosen.quick or chosen.only else KEPT
-    write(folder, facts, rows)
+    write(folder, chosen.suite, facts, rows)
     missed = [row for row in rows if row.met is False]
-    print(f"\n{time.monotonic() - started_at:.0f} s; results in {folder}/archive.md; {len(missed)} bounds missed")
+    print(
+        f"\n{time.monotonic() - started_at:.0f} s; results in {folder}/{chosen.suite}.md; {len(missed)} bounds missed"
+    )
     return 1 if missed else 0
 
 
-def _measured(place: Place, scale: Scale, only: str) -> Iterator[Row]:
+def _measured(suite: str, place: Place, scale: Scale, only: str) -> Iterator[Row]:
     """Every measurement. The first ones start processes whose memory counts, so this one must still be small."""
-    measurements: dict[str, Callable[[], Iterator[Row]]] = {
-        "speed": lambda: speed.measure(place, scale.large_bytes, scale.rounds),
-        "start": lambda: reels.measure_start(place, scale.rounds),
-        "expansion": lambda: reels.measure_expansion(place, scale.middle_bytes),
-        "range": lambda: reels.measure_range(place, scale.large_bytes),
-        "large": lambda: road.measure_large(place, scale.large_bytes, scale.rounds),
-        "small": lambda: road.measure_small(place, 2 * scale.rounds),
-        "many": lambda: road.measure_many(place, scale.files),
-        "peers": lambda: peers.measure(place, scale.peer_bytes),
+    suites: dict[str, dict[str, Callable[[], Iterator[Row]]]] = {
+        "archive": {
+            "speed": lambda: speed.measure(place, scale.large_bytes, scale.rounds),
+            "start": lambda: reels.measure_start(place, scale.rounds),
+            "expansion": lambda: reels.measure_expansion(place, scale.middle_bytes),
+            "range": lambda: reels.measure_range(place, scale.large_bytes),
+            "large": lambda: road.measure_large(place, scale.large_bytes, scale.rounds),
+            "small": lambda: road.measure_small(place, 2 * scale.rounds),
+            "many": lambda: road.measure_many(place, scale.files),
+            "peers": lambda: peers.measure(place, scale.peer_bytes),
+        },
+        "cloud": {
+            "cores": lambda: cloud.measure_cores(place, scale.middle_bytes, scale.rounds),
+            "moved": lambda: cloud.measure_moved(place, scale.large_bytes),
+            "heard": lambda: cloud.measure_heard(place, 2 * scale.rounds),
+        },
     }
-    for name, measurement in measurements.items():
+    for name, measurement in suites[suite].items():
         if name.startswith(only):
             yield from measurement()
 

@@ -69,7 +69,12 @@ class StageProgress:
 
 
 class JobTable(Protocol):
-    """Jobs and their segments. Every method is one atomic, durable, conditional write, or one read."""
+    """Jobs and their segments. Every method is one atomic, durable, conditional write, or one read.
+
+    A write decides on what is stored now, and so do `get`, `unknown`, `segment` and `segments`; `find`, `list`,
+    `count` and `stalled` may not know yet what was written a moment ago. Where too many write to one job at once, a
+    write raises Temporary `state.busy`.
+    """
 
     def create(self, job: Job) -> bool:
         """Insert the job in state `received`; False, and no change, when the id exists."""
@@ -81,12 +86,18 @@ class JobTable(Protocol):
         """Those of the ids that no job has. Costs a few reads for a thousand ids."""
 
     def find(self, prefix: str, limit: int) -> Sequence[Job]:
-        """Up to `limit` jobs whose id starts with `prefix`, in the order of their ids; reads no others."""
+        """Up to `limit` jobs whose id starts with `prefix`, in the order of their ids; reads no others.
+
+        `prefix` has at least one character.
+        """
 
     def list(
         self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
     ) -> Sequence[Job]:
-        """Jobs, newest created first, of one state or all; `after` is the (created_at, id) last seen."""
+        """Jobs, newest created first, of one state or all; `after` is the (created_at, id) last seen.
+
+        The plan of a job may be left out.
+        """
 
     def count(self) -> Mapping[JobState, int]:
         """How many jobs stand in each state (states with none may be absent)."""
@@ -94,8 +105,9 @@ class JobTable(Protocol):
     def plan(self, job_id: str, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:
         """Transition `plan`: store plan and segments (all waiting) in one write; `stage` becomes the lowest.
 
-        Segments of an earlier plan are replaced. With no segments at all the job is planned with nothing
-        remaining. Raises: TransitionRefused.
+        Segments are numbered from 0, without gaps; those of an earlier plan are replaced. With no segments at all
+        the job is planned with nothing remaining. Raises: TransitionRefused; Permanent `plan.too_large` where
+        the table cannot hold it.
         """
 
     def advance(
@@ -146,6 +158,8 @@ class JobTable(Protocol):
     ) -> StageProgress:
         """Transition `finish` and "one fewer remaining", one transaction.
 
+        When others finish at the same time, fewer may remain than when this one did: what several are told may be
+        the same, but at least one of a stage is told 0.
         Raises: LeaseLost when the attempt is not the newest, the segment is not leased, or the job is not
         encoding. A lease that ran out but that nobody else took still counts.
         """
@@ -158,7 +172,10 @@ class JobTable(Protocol):
         """
 
     def stalled(self, before: float, limit: int = 100) -> Sequence[Job]:
-        """Running jobs not updated since `before`, oldest first: for the sweep to resume."""
+        """Running jobs not updated since `before`, oldest first: for the sweep to resume.
+
+        The plan of a job may be left out.
+        """
 
     def delete(self, job_id: str) -> None:
         """Remove an ended job and its segments; no error when absent.

@@ -6,6 +6,7 @@ machine; buckets, a DynamoDB table and SQS queues, with nothing on this machine.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,11 +159,11 @@ def missing_services(settings: Settings) -> list[str]:
         from bytereel.adapters.aws import make_client
     except ImportError as error:
         raise _not_installed(error) from error
-    chosen = {"endpoint_url": settings.endpoint_url, "region": settings.region}
-    said = list(checkup.missing_in_buckets(make_client("s3", **chosen), settings.places, notified=not settings.listen))
+    client = partial(make_client, endpoint_url=settings.endpoint_url, region=settings.region)
+    said = list(checkup.missing_in_buckets(client("s3"), settings.places, notified=not settings.listen))
     if settings.table and settings.queues:
-        said += checkup.missing_in_queues(make_client("sqs", **chosen), settings.queues)
-        said += checkup.missing_in_table(make_client("dynamodb", **chosen), settings.table)
+        said += checkup.missing_in_queues(client("sqs"), settings.queues)
+        said += checkup.missing_in_table(client("dynamodb"), settings.table)
     return said
 
 

@@ -1,12 +1,15 @@
 """The adapters that every contract suite runs against."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+from bytereel.adapters.aws import make_client
 from bytereel.adapters.clock import ManualClock
+from bytereel.adapters.dynamodb import DynamoJobs
+from bytereel.adapters.dynamodb_table import create_table
 from bytereel.adapters.folder_objects import FolderObjects
 from bytereel.adapters.memory_jobs import MemoryJobs
 from bytereel.adapters.memory_objects import MemoryObjects
@@ -15,20 +18,100 @@ from bytereel.adapters.sqlite_database import Database
 from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.ports import JobTable, ObjectStore, Queue
+from moto import mock_aws
+from s3_stores import S3_STORES, StoreBucket, client_of, made
+
+from localstack.servers import REGION, Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Outcome = TypeVar("Outcome")
 
 ADAPTERS = ("memory", "embedded")
+TABLE = "bytereel-jobs"
+KEEP_SECONDS = 4e9
+"""Rows expire a century after the moments of the tests, which are of 1970: an emulator must not clear them."""
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture(params=(*ADAPTERS, *S3_STORES))
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return MemoryObjects() if request.param == "memory" else FolderObjects(tmp_path)
+    if request.param in ADAPTERS:
+        return MemoryObjects() if request.param == "memory" else FolderObjects(tmp_path)
+    bucket: StoreBucket = request.getfixturevalue(f"{request.param.replace('-', '_')}_bucket")
+    return bucket.objects()
 
 
-@pytest.fixture(params=ADAPTERS)
+@pytest.fixture
+def moto_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreBucket]:
+    """A bucket in this process."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        client = make_client("s3", region=REGION)
+        client.meta.events.register("before-call.s3", _as_bytes)
+        yield made(client)
+
+
+def _as_bytes(params: dict[str, object], **_: object) -> None:
+    """Moto's in-process server takes no `bytearray`, which sockets do."""
+    if isinstance(params["body"], bytearray):
+        params["body"] = bytes(params["body"])
+
+
+@pytest.fixture(scope="session")
+def ministack_bucket(ministack_server: Server) -> StoreBucket:
+    return made(client_of(ministack_server))
+
+
+@pytest.fixture(scope="session")
+def ministack_versioned_bucket(ministack_server: Server) -> StoreBucket:
+    return made(client_of(ministack_server), versioned=True)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_bucket(seaweedfs_server: Server) -> StoreBucket:
+    return made(client_of(seaweedfs_server))
+
+
+@pytest.fixture(params=(*ADAPTERS, "moto", "ministack"))
 def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> JobTable:
-    return MemoryJobs() if request.param == "memory" else SqliteJobs(Database(tmp_path / "state.db"))
+    if request.param in ADAPTERS:
+        return MemoryJobs() if request.param == "memory" else SqliteJobs(Database(tmp_path / "state.db"))
+    client = request.getfixturevalue(f"{request.param}_table")
+    return DynamoJobs(client, TABLE, keep_seconds=KEEP_SECONDS)
+
+
+@pytest.fixture
+def moto_table() -> Iterator["DynamoDBClient"]:
+    """A client of DynamoDB in this process, in which TABLE was made. Not for threads: moto takes no locks."""
+    with mock_aws():
+        client = make_client("dynamodb", region=REGION)
+        client.meta.events.register("before-call.dynamodb.Scan", _refuse_to_scan)
+        create_table(client, TABLE)
+        yield client
+
+
+@pytest.fixture
+def ministack_table(ministack_dynamodb: "DynamoDBClient") -> Iterator["DynamoDBClient"]:
+    """A client of a server, in which TABLE was made for this test alone."""
+    create_table(ministack_dynamodb, TABLE)
+    yield ministack_dynamodb
+    ministack_dynamodb.delete_table(TableName=TABLE)
+
+
+@pytest.fixture(scope="session")
+def ministack_dynamodb(ministack_server: Server) -> "DynamoDBClient":
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ministack_server.environment.items():
+            patch.setenv(name, value)
+        client = make_client("dynamodb", endpoint_url=ministack_server.endpoint_url)
+    client.meta.events.register("before-call.dynamodb.Scan", _refuse_to_scan)
+    return client
+
+
+def _refuse_to_scan(**_: object) -> None:
+    raise AssertionError("a table is never scanned")
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ _ABSENT = frozenset(
         "AWS.SimpleQueueService.NonExistentQueue",
     }
 )
+_FULL = frozenset({"XMinioStorageFull", "InsufficientStorage", "507"})
 _PASSING = frozenset(
     {
         "500", "502", "503", "504", "429",
@@ -61,6 +62,8 @@ _PASSING = frozenset(
         "RequestThrottled", "RequestThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
         "BandwidthLimitExceeded", "ProvisionedThroughputExceededException", "TransactionInProgressException",
         "TransactionConflictException", "PriorRequestNotComplete", "LimitExceededException",
+        "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidPart", "NoSuchUpload",
+        "ConditionalRequestConflict",
         "KmsThrottled", "KMS.ThrottlingException", "ItemCollectionSizeLimitExceededException",
     }
 )  # fmt: skip
@@ -143,6 +146,7 @@ def _meaning_of_answer(error: ClientError, what: str) -> BytereelError:
         hint = "check the name in the settings; `bytereel doctor` lists what is missing"
         return Permanent("service.absent", f"{what} does not exist", hint=hint, **facts)
     said = str(error.response.get("Error", {}).get("Message", "")) or code
-    if code in _PASSING or status >= 500 or status == 429:
-        return Temporary("service.busy", f"{what} cannot answer now: {said}", hint="try again later", **facts)
+    if code in _PASSING or code in _FULL or status >= 500 or status == 429:
+        error_id = "store.full" if code in _FULL or status == 507 else "service.busy"
+        return Temporary(error_id, f"{what} cannot answer now: {said}", hint="try again later", **facts)
     return Permanent("service.refused", f"{what} refuses {error.operation_name}: {said}", **facts)

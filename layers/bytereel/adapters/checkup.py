@@ -84,7 +84,7 @@ def _require_bucket(client: "S3Client", name: str) -> None:
 
 def _refused_writes(client: "S3Client", place: Place) -> Iterator[str]:
     """Whether an object can be written, and is not written twice where it must be absent."""
-    name = {"Bucket": place.bucket, "Key": f"{place.prefix}{PROBE_PREFIX}{uuid.uuid4().hex}"}
+    name: dict[str, Any] = {"Bucket": place.bucket, "Key": f"{place.prefix}{PROBE_PREFIX}{uuid.uuid4().hex}"}
     what = f"the bucket {place.bucket}"
     with translated(what):
         client.put_object(**name, Body=b"probe", IfNoneMatch="*")

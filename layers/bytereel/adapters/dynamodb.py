@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bytereel.adapters import changes
 from bytereel.adapters import dynamodb_rows as rows
-from bytereel.adapters.dynamodb_calls import Action, ConditionFailed, Conditions, Table, again, delete, put, update
+from bytereel.adapters.dynamodb_calls import ConditionFailed, Conditions, Table, again
 from bytereel.adapters.dynamodb_reads import Reader
-from bytereel.adapters.dynamodb_rows import JobRow, SegmentRow, Value
-from bytereel.model import JOB_ENDED, JOB_RUNNING, JOB_TRANSITIONS, Job, JobState, Segment, SegmentState
+from bytereel.adapters.dynamodb_rows import JobRow, Value
+from bytereel.adapters.dynamodb_writes import Writer, attributes_after
+from bytereel.model import JOB_RUNNING, JOB_TRANSITIONS, Job, JobState, Segment, SegmentState
 from bytereel.ports import StageProgress
 
 if TYPE_CHECKING:
@@ -46,25 +47,14 @@ class DynamoJobs:
         keep_seconds: float,
         token: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
-        self._table = Table(client, table)
-        self._reader = Reader(self._table)
-        self._keep_seconds = keep_seconds
+        both = Table(client, table)
+        self._reader, self._writer = Reader(both), Writer(both, keep_seconds, token)
         self._token = token
 
     def create(self, job: Job) -> bool:
         """See `JobTable.create`."""
         assert job.state is JobState.RECEIVED
-        token = self._token()
-        item = rows.job_key(job.id) | rows.item_of(rows.attributes_of_new(job) | {"token": token})
-
-        def decide() -> bool:
-            try:
-                self._table.insert(item)
-            except ConditionFailed as failed:
-                return failed.found_token == token
-            return True
-
-        return _again(job.id, decide)
+        return _again(job.id, partial(self._writer.insert_job, job))
 
     def get(self, job_id: str) -> Job | None:
         """See `JobTable.get`."""
@@ -103,14 +93,12 @@ class DynamoJobs:
     def plan(self, job_id: str, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:
         """See `JobTable.plan`: two writes. Raises also: Permanent `plan.too_large`."""
         generation = self._token()
+        stored = json.loads(json.dumps(plan))
 
         def decide() -> Job:
             row = self._present(job_id, "plan")
-            job = changes.planned(row.job, json.loads(json.dumps(plan)), segments, now)
-            sets = _attributes_after("plan", now) | rows.attributes_of_counts(job) | {"generation": generation}
-            conditions: Conditions = {"state": JOB_TRANSITIONS["plan"][0], "revision": row.revision}
-            item = rows.plan_item(job_id, generation, plan, segments)
-            self._table.transact([put(item, {}), _job_update(job_id, sets, conditions)])
+            job = changes.planned(row.job, stored, segments, now)
+            self._writer.write_plan(row, job, rows.plan_item(job_id, generation, plan, segments))
             return job
 
         return _again(job_id, decide)
@@ -125,7 +113,7 @@ class DynamoJobs:
         result: Mapping[str, Any] | None = None,
     ) -> Job:
         """See `JobTable.advance`: one write."""
-        sets = _attributes_after(transition, now, reason, result)
+        sets = attributes_after(transition, now, reason, result)
         change = self._retry if transition == "retry_planned" else self._move
         row = _again(job_id, partial(change, job_id, transition, sets))
         return _again(job_id, partial(self._reader.whole, row))
@@ -133,7 +121,7 @@ class DynamoJobs:
     def _move(self, job_id: str, transition: str, sets: Mapping[str, Value]) -> JobRow:
         starts, _ = JOB_TRANSITIONS[transition]
         try:
-            return self._change_job(job_id, sets, {"state": starts})
+            return self._writer.change_job(job_id, sets, {"state": starts})
         except ConditionFailed as failed:
             state = rows.job_row_of(failed.found).job.state if failed.found else None
             raise changes.refused(job_id, transition, state) from failed
@@ -149,7 +137,7 @@ class DynamoJobs:
         done = row.job.segments_total - undone.total()
         counted = replace(row.job, stage=stage, stage_remaining=undone[stage], segments_done=done)
         conditions: Conditions = {"state": starts, "revision": row.revision}
-        return self._change_job(job_id, {**sets, **rows.attributes_of_counts(counted)}, conditions, era=1)
+        return self._writer.change_job(job_id, {**sets, **rows.attributes_of_counts(counted)}, conditions, era=1)
 
     def enter_stage(self, job_id: str, stage: int, now: float) -> bool:
         """See `JobTable.enter_stage`: one write."""
@@ -160,7 +148,7 @@ class DynamoJobs:
                 return row is not None and row.job.state in JOB_RUNNING and row.job.stage == stage
             remaining = self._reader.undone_by_stage(row)[stage]
             sets = rows.attributes_of_time(now) | {"stage": stage, "stage_remaining": remaining}
-            self._change_job(job_id, sets, {"revision": row.revision})
+            self._writer.change_job(job_id, sets, {"revision": row.revision})
             return True
 
         return _again(job_id, decide)
@@ -182,7 +170,7 @@ class DynamoJobs:
             after = changes.leased(found[0].job, found[1].segment, owner, now, until) if found else None
             if found and after:
                 starts, _ = JOB_TRANSITIONS["start"]
-                self._write(after[1], found, now, _attributes_after("start", now), {"state": starts})
+                self._writer.write_segment(after[1], found, now, attributes_after("start", now), {"state": starts})
             return after[1] if after else None
 
         return _again(job_id, decide)
@@ -194,7 +182,7 @@ class DynamoJobs:
             found = self._reader.segment(segment.job_id, segment.index)
             after = changes.extended(found[0].job, found[1].segment, segment, now, until) if found else None
             if found and after:
-                self._write(after[1], found, now, rows.attributes_of_time(now), ENCODING)
+                self._writer.write_segment(after[1], found, now, rows.attributes_of_time(now), ENCODING)
             return after is not None
 
         return _again(segment.job_id, decide)
@@ -216,7 +204,7 @@ class DynamoJobs:
             done = replace(done, fragment_key=fragment_key, fragment_bytes=fragment_bytes, result=result)
             counts = {"segments_done": 1, "stage_remaining": -1}
             tried = True
-            self._write(done, found, now, rows.attributes_of_time(now), ENCODING, counts)
+            self._writer.write_segment(done, found, now, rows.attributes_of_time(now), ENCODING, counts)
 
         _again(segment.job_id, decide)
         row = self._reader.job(segment.job_id)
@@ -233,7 +221,7 @@ class DynamoJobs:
             if found and after:
                 before, remaining = found[0].job, after[0].stage_remaining
                 counts = {"segments_done": -1, "stage_remaining": remaining - before.stage_remaining}
-                self._write(after[1], found, None, {}, {}, counts if after[0] != before else None)
+                self._writer.write_segment(after[1], found, None, {}, {}, counts if after[0] != before else None)
 
         _again(segment.job_id, decide)
 
@@ -256,8 +244,7 @@ class DynamoJobs:
             if row is not None and row.job.state in JOB_RUNNING:
                 raise changes.refused(job_id, "delete", row.job.state)
             if row is not None:
-                job_delete = delete(rows.job_key(job_id), {"state": JOB_ENDED})
-                self._table.transact([job_delete, delete(rows.plan_key(job_id), {})])
+                self._writer.delete_ended(job_id)
 
         _again(job_id, decide)
 
@@ -267,69 +254,11 @@ class DynamoJobs:
             raise changes.refused(job_id, transition, None)
         return row
 
-    def _change_job(self, job_id: str, sets: Mapping[str, Value], conditions: Conditions, *, era: int = 0) -> JobRow:
-        """One write of a job's row, and the row after it. Raises: ConditionFailed, Collided.
-
-        A write whose answer was lost is repeated by the client and then fails on itself: its token tells.
-        """
-        token = self._token()
-        try:
-            item = self._table.update(_job_update(job_id, {**sets, "token": token}, conditions, {"era": era}))
-        except ConditionFailed as failed:
-            if failed.found is None or failed.found_token != token:
-                raise
-            item = failed.found
-        return rows.job_row_of(item)
-
-    def _write(
-        self,
-        segment: Segment,
-        found: tuple[JobRow, SegmentRow],
-        now: float | None,
-        sets: Mapping[str, Value],
-        conditions: Conditions,
-        counts: Mapping[str, int] | None = None,
-    ) -> None:
-        """Write a segment and, where something of it changes, its job, if both are still as they were found.
-
-        For the job that is: the same plan, no retry since, the same stage, and `conditions`. Without `now` the
-        segment's row expires when it did before.
-        """
-        row, stored = found
-        expires_at = stored.expires_at if now is None else int(now + self._keep_seconds)
-        item = rows.segment_item(segment, row, stored.revision + 1, expires_at)
-        actions = [put(item, {"revision": stored.revision or None})]
-        if sets or counts:
-            same: Conditions = {"generation": row.generation, "era": row.era, "stage": row.job.stage}
-            actions.append(_job_update(segment.job_id, sets, {**same, **conditions}, counts))
-        self._table.transact(actions)
-
 
 def _again(job_id: str, decide: Callable[[], Outcome]) -> Outcome:
     return again(f"job {job_id}", decide)
 
 
-def _attributes_after(
-    transition: str, now: float, reason: str | None = None, result: Mapping[str, Any] | None = None
-) -> dict[str, Value]:
-    """What a transition sets: as `changes.advanced`, for any job that the transition starts from."""
-    starts, end = JOB_TRANSITIONS[transition]
-    attributes = rows.attributes_of_state(end, now)
-    if reason is not None or starts <= JOB_ENDED:
-        attributes["reason"] = json.dumps(reason or "")
-    if result is not None:
-        attributes["result"] = json.dumps(result)
-    return attributes
-
-
 def _is_done(stored: Segment, attempt: int, fragment_key: str) -> bool:
     """Whether it was this attempt that finished the segment: its own write, of which the answer was lost."""
     return (stored.state, stored.attempt, stored.fragment_key) == (SegmentState.DONE, attempt, fragment_key)
-
-
-def _job_update(
-    job_id: str, sets: Mapping[str, Value], conditions: Conditions, counts: Mapping[str, int] | None = None
-) -> Action:
-    """A change of the job's row; one that ended leaves the index of those that run."""
-    removes = [rows.RUNNING] if sets.get("state") in JOB_ENDED else []
-    return update(rows.job_key(job_id), sets, conditions, adds={**(counts or {}), "revision": 1}, removes=removes)

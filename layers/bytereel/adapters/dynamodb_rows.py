@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from bytereel.adapters import changes
@@ -70,10 +71,10 @@ class SegmentRow:
 
 
 def wired(value: Value) -> "AttributeValueTypeDef":
-    """The value as the API has it; a float keeps every digit."""
+    """The value as the API has it; a float keeps every digit, written as DynamoDB itself writes numbers."""
     if isinstance(value, str):
         return {"S": value}
-    return {"B": value} if isinstance(value, bytes) else {"N": repr(value)}
+    return {"B": value} if isinstance(value, bytes) else {"N": format(Decimal(repr(value + 0)).normalize(), "f")}
 
 
 def item_of(attributes: Mapping[str, Value]) -> Key:
@@ -114,6 +115,11 @@ def job_id_in(item: Item) -> str:
 def index_in(item: Item) -> int:
     """The index of the segment that the row belongs to."""
     return int(item[SORT]["S"].rpartition("#")[2])
+
+
+def generation_in(item: Item) -> str:
+    """The generation of the plan that the item is."""
+    return item["generation"]["S"]
 
 
 def created_order(created_at: float, job_id: str) -> str:

@@ -16,7 +16,7 @@ import crc32c
 
 from bytereel.adapters.files import StagedFile, move, remove, translated, version_of, walk
 from bytereel.adapters.keys import check_key
-from bytereel.errors import Integrity, Permanent
+from bytereel.adapters.object_errors import changed, damaged, exists, missing
 from bytereel.model import ObjectInfo, ObjectRef
 from bytereel.ports import Buffer, Part
 
@@ -67,9 +67,7 @@ class FolderObjects:
                 try:
                     move(staged.path, path, if_absent=if_absent)
                 except FileExistsError as error:
-                    raise Permanent(
-                        "object.exists", f"{ref.bucket}/{ref.key} exists already", bucket=ref.bucket, key=ref.key
-                    ) from error
+                    raise exists(ref) from error
         return _info(ref, stored)
 
     def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
@@ -99,11 +97,11 @@ class FolderObjects:
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
             except (FileNotFoundError, NotADirectoryError) as error:
-                raise _missing(ref) from error
+                raise missing(ref) from error
             try:
                 found = os.fstat(descriptor)
                 if not modes.S_ISREG(found.st_mode):
-                    raise _missing(ref)
+                    raise missing(ref)
                 if ref.version:
                     _check_version(ref, found)
                 yield descriptor
@@ -115,14 +113,14 @@ class FolderObjects:
         with self._opened(part.ref) as descriptor:
             size = os.fstat(descriptor).st_size
             if size != part.size_bytes:
-                raise _damaged(part, size_bytes=size)
+                raise damaged(part, size_bytes=size)
             crc, offset = 0, 0
             while count := _read_fully(descriptor, buffer, offset):
                 crc = crc32c.crc32c(buffer[:count], crc)
                 offset += count
                 yield buffer[:count]
         if offset != part.size_bytes or crc != part.crc32c:
-            raise _damaged(part, size_bytes=offset, crc32c=crc)
+            raise damaged(part, size_bytes=offset, crc32c=crc)
 
 
 def _read_fully(descriptor: int, buffer: memoryview, offset: int) -> int:
@@ -139,27 +137,4 @@ def _info(ref: ObjectRef, stat: os.stat_result) -> ObjectInfo:
 def _check_version(ref: ObjectRef, stat: os.stat_result) -> None:
     actual = version_of(stat)
     if actual != ref.version:
-        raise Permanent(
-            "object.changed",
-            f"{ref.bucket}/{ref.key} was replaced or changed",
-            hint="put it again when nothing writes to it",
-            bucket=ref.bucket,
-            key=ref.key,
-            expected=ref.version,
-            actual=actual,
-        )
-
-
-def _missing(ref: ObjectRef) -> Permanent:
-    return Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist", bucket=ref.bucket, key=ref.key)
-
-
-def _damaged(part: Part, **actual: int) -> Integrity:
-    return Integrity(
-        "object.damaged",
-        f"{part.ref.bucket}/{part.ref.key} is not what was written",
-        bucket=part.ref.bucket,
-        key=part.ref.key,
-        actual=actual,
-        expected={"size_bytes": part.size_bytes, "crc32c": part.crc32c},
-    )
+        raise changed(ref, actual)

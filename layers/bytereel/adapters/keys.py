@@ -2,7 +2,7 @@
 
 import os
 
-from bytereel.errors import Permanent
+from bytereel.adapters.object_errors import bad_key
 from bytereel.model import ObjectRef
 
 COMPONENT_BYTES_MAX = 255
@@ -16,13 +16,7 @@ def check_key(ref: ObjectRef) -> None:
     """
     problem = _problem_of(ref.key)
     if problem:
-        raise Permanent(
-            "object.bad_key",
-            f"{ref.key!r} cannot be an object's key: {problem}",
-            hint="choose another name for the file",
-            bucket=ref.bucket,
-            key=ref.key,
-        )
+        raise bad_key(ref, problem)
 
 
 def _problem_of(key: str) -> str:

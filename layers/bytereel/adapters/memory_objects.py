@@ -9,7 +9,7 @@ import crc32c
 
 from bytereel.adapters.clock import SystemClock
 from bytereel.adapters.keys import check_key
-from bytereel.errors import Integrity, Permanent
+from bytereel.adapters.object_errors import changed, damaged, exists, missing
 from bytereel.model import ObjectInfo, ObjectRef
 from bytereel.ports import Buffer, Clock, Part
 
@@ -45,9 +45,7 @@ class MemoryObjects:
             content += chunk
         with self._lock:
             if if_absent and (ref.bucket, ref.key) in self._objects:
-                raise Permanent(
-                    "object.exists", f"{ref.bucket}/{ref.key} exists already", bucket=ref.bucket, key=ref.key
-                )
+                raise exists(ref)
             stored = replace(ref, version=f"v{next(self._versions)}")
             info = ObjectInfo(stored, len(content), self._clock.now())
             self._objects[ref.bucket, ref.key] = (info, bytes(content))
@@ -77,28 +75,14 @@ class MemoryObjects:
         check_key(ref)
         found = self._objects.get((ref.bucket, ref.key))
         if found is None:
-            raise Permanent("object.missing", f"{ref.bucket}/{ref.key} does not exist", bucket=ref.bucket, key=ref.key)
+            raise missing(ref)
         if ref.version and ref.version != found[0].ref.version:
-            raise Permanent(
-                "object.changed",
-                f"{ref.bucket}/{ref.key} was replaced",
-                bucket=ref.bucket,
-                key=ref.key,
-                expected=ref.version,
-                actual=found[0].ref.version,
-            )
+            raise changed(ref, found[0].ref.version)
         return found[1]
 
     def _checked(self, part: Part) -> bytes:
         content = self._content(part.ref)
         actual = crc32c.crc32c(content)
         if len(content) != part.size_bytes or actual != part.crc32c:
-            raise Integrity(
-                "object.damaged",
-                f"{part.ref.bucket}/{part.ref.key} is not what was written",
-                bucket=part.ref.bucket,
-                key=part.ref.key,
-                expected=[part.size_bytes, part.crc32c],
-                actual=[len(content), actual],
-            )
+            raise damaged(part, size_bytes=len(content), crc32c=actual)
         return content

@@ -15,24 +15,25 @@ from bytereel.stages import carry_on, fail_job, reason_of
 log = logging.getLogger(__name__)
 
 
-def take_in(ports: Ports, conversions: Conversions, event: Body) -> None:
+def take_in(ports: Ports, conversions: Conversions, event: Body, *, redelivered: bool = True) -> None:
     """Make and plan the jobs of the objects that `event` names, and send the messages that they need next.
 
-    May be run again after any crash, and for an event that is heard twice. The job of an object that is gone has
+    May be run again after any crash, and for an event that is heard twice: a message that is `redelivered` takes up
+    what its first delivery may have left half done; any other leaves a planned job to whoever planned it. The job of an object that is gone has
     failed: a store has it before its event, and what took its place has an event of its own. So has that of a
     source that the conversion refuses. Raises: Permanent for an event that makes no job at all; Temporary.
     """
     for source in sources_in(event, ports.inbox):
-        _take_in(ports, conversions, source)
+        _take_in(ports, conversions, source, redelivered=redelivered)
 
 
-def _take_in(ports: Ports, conversions: Conversions, source: ObjectRef) -> None:
+def _take_in(ports: Ports, conversions: Conversions, source: ObjectRef, *, redelivered: bool) -> None:
     found = source if source.version else _newest(ports, source)
     job_id = job_id_of(found)
     job = ports.jobs.get(job_id) or _create(ports, conversions, job_id, found)
-    if job.state is JobState.RECEIVED and not _plan(ports, conversions, job):
-        return
-    carry_on(ports, job_id)
+    planned = job.state is JobState.RECEIVED and _plan(ports, conversions, job)
+    if planned or redelivered:
+        carry_on(ports, job_id)
 
 
 def _newest(ports: Ports, source: ObjectRef) -> ObjectRef:
@@ -64,7 +65,7 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
 
 
 def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
-    """Plan a received job; False when it ended instead."""
+    """Plan a received job; False when it ended instead, or when somebody else planned it."""
     conversion = conversions[job.conversion]
     reader = ObjectReader(ports.objects, job.source, job.source_bytes)
     try:
@@ -77,7 +78,7 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
         ports.jobs.plan(job.id, plan.parameters, segments, ports.clock.now())
     except TransitionRefused:
         log.info("job %s was planned by somebody else", job.id)
-        return True
+        return False
     log.info("job %s planned: %d segments", job.id, len(segments))
     return True
 

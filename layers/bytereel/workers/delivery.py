@@ -101,7 +101,7 @@ class Delivery:
                 hint="the log says how they ended; too little memory is the usual reason",
             )
         if message.queue == INTAKE:
-            take_in(self.ports, self.conversions, message.body)
+            take_in(self.ports, self.conversions, message.body, redelivered=message.deliveries > 1)
         elif message.queue in _ENCODING:
             encode_segment(
                 self.ports,
