@@ -3,6 +3,8 @@
 The emulator's own work is not counted: core seconds are those of our processes, bytes and writes those of our clients.
 """
 
+import json
+import os
 import threading
 import time
 from collections import Counter
@@ -31,15 +33,28 @@ _BODIES = {"PutObject": "Body", "UploadPart": "Body"}
 _WRITES = {"PutItem": 1, "UpdateItem": 1, "DeleteItem": 1}
 
 
-def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
-    """Core seconds of `put` and of one worker until all is done: on a home folder and in the cloud, in turns."""
+@contextmanager
+def cloud_in(folder: Path, *, functions: bool) -> "Iterator[Emulation]":
+    """An emulated cloud, which this process's own clients find too."""
     from localstack.emulate import emulation
 
+    before = dict(os.environ)
+    with emulation(folder, functions=functions) as running:
+        os.environ.update(running.environment)
+        try:
+            yield running
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
+    """Core seconds of `put` and of one worker until all is done: on a home folder and in the cloud, in turns."""
     source = random_file(place.fresh("source"), size)
     embedded, cloud = [], []
-    with emulation(place.fresh("cloud"), functions=False) as running:
+    with cloud_in(place.fresh("cloud"), functions=False) as running:
         for number in range(rounds):
-            home = {"BYTEREEL_HOME": str(place.fresh("home"))}
+            home = {**dict.fromkeys(running.environment, ""), "BYTEREEL_HOME": str(place.fresh("home"))}
             embedded.append(_core_seconds(source, home))
             cloud.append(_core_seconds(source, running.environment))
             print(f"    round {number + 1}: {embedded[-1]:.2f} s and {cloud[-1]:.2f} s", flush=True)
@@ -63,10 +78,8 @@ def measure_moved(place: Place, size: int) -> Iterator[Row]:
     """Bytes through the encoders and the finalizer, and rows written, for one large file."""
     from bytereel.messages import FINALIZE, INTAKE
 
-    from localstack.emulate import emulation
-
     source = random_file(place.fresh("source"), size)
-    with emulation(place.fresh("cloud"), functions=False) as running:
+    with cloud_in(place.fresh("cloud"), functions=False) as running:
         run_process([COMMAND, "put", source], running.environment)
         counts = _Counts()
         with counts.counting(running) as (ports, deliver):
@@ -151,8 +164,6 @@ class _Counts:
 
 def _rows_of(operation: str, body: Any) -> int:
     """How many rows a request to DynamoDB writes."""
-    import json
-
     if operation == "TransactWriteItems":
         return len([each for each in json.loads(body)["TransactItems"] if "ConditionCheck" not in each])
     if operation == "BatchWriteItem":
@@ -162,9 +173,7 @@ def _rows_of(operation: str, body: Any) -> int:
 
 def measure_heard(place: Place, rounds: int) -> Iterator[Row]:
     """From the end of an upload by boto3 to the job's row, the functions warm, small files."""
-    from localstack.emulate import emulation
-
-    with emulation(place.fresh("cloud")) as running:
+    with cloud_in(place.fresh("cloud"), functions=True) as running:
         seconds = [_heard_seconds(running, number) for number in range(rounds + 1)][1:]
     section = "An upload that the bucket tells of, the functions behind the runtime API"
     note = f"middle of {rounds}; the slowest {max(seconds):.2f}"

@@ -73,12 +73,12 @@ def emulation(
     _refuse_second(folder)
     with ExitStack() as stack:
         server = stack.enter_context(ministack(folder, port or free_port(), keep=keep))
-        stack.enter_context(_noted(folder, server))
         environment = environment_of(server)
         _write_exports(folder, environment)
         _bootstrap(folder, environment)
         if functions:
             stack.enter_context(running_functions(folder, environment))
+        stack.enter_context(_noted(folder, server))
         yield Emulation(folder, server, settings_of(server), environment)
 
 
@@ -196,7 +196,9 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _port_near(port: int) -> int:
+    """The port, where nothing listens on it; connections of an earlier run that still linger there do not count."""
     with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
         except OSError:
@@ -207,8 +209,7 @@ def _port_near(port: int) -> int:
 def guide(cloud: Emulation) -> Sequence[str]:
     """What a user can type next, line by line."""
     inbox, outbox = cloud.settings.inbox_bucket, cloud.settings.outbox_bucket
-    folder = shlex.quote(os.path.relpath(cloud.folder))
-    bin_folder = shlex.quote(os.path.relpath(SCRIPTS))
+    folder, bin_folder = _path_text(cloud.folder), _path_text(SCRIPTS)
     return [
         f"The cloud answers at {cloud.server.endpoint_url}; its state stays in {folder}. Ctrl-C ends it.",
         "In another terminal, in this folder:",
@@ -229,6 +230,12 @@ def guide(cloud: Emulation) -> Sequence[str]:
         "",
         "What happens to jobs, as it happens:",
     ]
+
+
+def _path_text(path: Path) -> str:
+    """The path as a shell takes it, short where it lies in the current folder."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def follow(jobs: JobTable) -> None:

@@ -79,8 +79,8 @@ class LocalFunction:
         """Where all the children of this function write, one after another."""
         return self._folder / f"{self.config.name}.log"
 
-    def invoke(self, event: Mapping[str, Any]) -> Any:
-        """What the handler answers to `event`.
+    def invoke(self, event: Mapping[str, Any], timeout_seconds: float | None = None) -> Any:
+        """What the handler answers to `event` within `timeout_seconds` (as the configuration says, for None).
 
         Raises: FunctionFailedError for an error of the handler, one while it started, a child that ended
         (`Runtime.ExitError`), or the deadline (`Sandbox.Timedout`).
@@ -89,7 +89,7 @@ class LocalFunction:
             if self._sandbox is None:
                 self._sandbox = _Sandbox(self.config, self._folder, self.log_path if self._logged else None)
             try:
-                return self._sandbox.invoke(event)
+                return self._sandbox.invoke(event, timeout_seconds or self.config.timeout_seconds)
             finally:
                 if not self._sandbox.is_usable():
                     self._sandbox.close()
@@ -147,9 +147,8 @@ class _Sandbox:
                 start_new_session=True,
             )
 
-    def invoke(self, event: Mapping[str, Any]) -> Any:
+    def invoke(self, event: Mapping[str, Any], seconds: float) -> Any:
         self._await("ready", self._config.init_seconds_max, "while it started")
-        seconds = self._config.timeout_seconds
         deadline = round((time.time() + seconds) * 1000)
         invocation = _Invocation(str(uuid.uuid4()), json.dumps(event).encode(), deadline)
         self._invocations.put(invocation)

@@ -20,6 +20,14 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 SCRIPTS = Path(sys.executable).parent
 
+MINISTACK = """
+import crc32c, ministack.app, ministack.services.s3 as s3
+if callable(getattr(s3, "_crc32c", None)):
+    s3._crc32c = crc32c.crc32c
+ministack.app.main()
+"""
+"""Its own CRC32C is a loop in Python, 10 MB/s; the same sum from a library keeps an upload from waiting for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -60,7 +68,7 @@ def ministack(folder: Path, port: int | None = None, *, keep: bool = False) -> I
         **persisted,
     }
     server = Server(f"http://{HOST}:{port}", "test", "test")
-    with process([str(SCRIPTS / "ministack")], folder / "ministack", settings) as running:
+    with process([sys.executable, "-c", MINISTACK], folder / "ministack", settings) as running:
         wait_until_it_answers(running, f"{server.endpoint_url}/_ministack/health")
         yield server
 

@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 def is_batch(event: Mapping[str, Any]) -> bool:
     """Whether an event is a batch of a queue's messages, and not what one message would hold."""
     records = event.get("Records")
-    return isinstance(records, list) and all(
-        isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records
-    )
+    if not isinstance(records, list) or not records:
+        return False
+    return all(isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records)
 
 
 def deliver_records(event: dict[str, Any], context: LambdaContext, road: Road) -> PartialItemFailureResponse:

@@ -108,8 +108,8 @@ class Settings(BaseSettings):
 
     @property
     def heartbeat_seconds(self) -> float:
-        """How often a held lease is extended: thrice before it ends, soon enough to notice a cancel."""
-        return min(self.lease_seconds / 3, 5.0)
+        """How often a held lease is extended: thrice before it ends; on this machine soon enough to notice a cancel."""
+        return self.lease_seconds / 3 if self.table else min(self.lease_seconds / 3, 5.0)
 
 
 def _place(text: str) -> Place:

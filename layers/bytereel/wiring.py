@@ -25,6 +25,7 @@ from bytereel.routing import Conversions
 from bytereel.settings import Settings
 
 if TYPE_CHECKING:
+    from bytereel.adapters.aws import Clients
     from bytereel.adapters.dynamodb import DynamoJobs
     from bytereel.adapters.s3 import S3Objects
     from bytereel.adapters.sqs import SqsQueue
@@ -93,8 +94,9 @@ def _bucket_home(settings: Settings) -> Home:
 
 
 def _cloud_home(settings: Settings) -> Home:
-    objects, queue = open_objects(settings), open_queue(settings)
-    ports = Ports(objects, open_jobs(settings), queue, SystemClock(), settings.places[INBOX])
+    clients = clients_of(settings)
+    objects, queue = open_objects(settings, clients), open_queue(settings, clients)
+    ports = Ports(objects, open_jobs(settings, clients), queue, SystemClock(), settings.places[INBOX])
     name = f"{settings.inbox_bucket} with the table {settings.table}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of)
 
@@ -117,62 +119,57 @@ def _make_folders(paths: Sequence[Path]) -> None:
             ) from error
 
 
-def open_objects(settings: Settings) -> "S3Objects":
+def open_objects(settings: Settings, clients: "Clients | None" = None) -> "S3Objects":
     """The S3 store that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
-    try:
-        from bytereel.adapters.aws import make_client
-        from bytereel.adapters.s3 import S3Objects
-    except ImportError as error:
-        raise _not_installed(error) from error
-    return S3Objects(make_client("s3", endpoint_url=settings.endpoint_url, region=settings.region), settings.places)
+    client = (clients or clients_of(settings))("s3")
+    from bytereel.adapters.s3 import S3Objects
+
+    return S3Objects(client, settings.places)
 
 
-def open_jobs(settings: Settings) -> "DynamoJobs":
-    """The table that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
-    try:
-        from bytereel.adapters.aws import make_client
-        from bytereel.adapters.dynamodb import DynamoJobs
-    except ImportError as error:
-        raise _not_installed(error) from error
+def open_jobs(settings: Settings, clients: "Clients | None" = None) -> "DynamoJobs":
+    """The table that the settings name. Raises: as `open_objects`."""
+    client = (clients or clients_of(settings))("dynamodb")
+    from bytereel.adapters.dynamodb import DynamoJobs
+
     assert settings.table is not None
-    client = make_client("dynamodb", endpoint_url=settings.endpoint_url, region=settings.region)
     return DynamoJobs(client, settings.table, keep_seconds=2 * settings.keep_done_days * DAY_SECONDS)
 
 
-def open_queue(settings: Settings) -> "SqsQueue":
-    """The queues that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
-    try:
-        from bytereel.adapters.aws import make_client
-        from bytereel.adapters.sqs import SqsQueue
-    except ImportError as error:
-        raise _not_installed(error) from error
+def open_queue(settings: Settings, clients: "Clients | None" = None) -> "SqsQueue":
+    """The queues that the settings name. Raises: as `open_objects`."""
+    client = (clients or clients_of(settings))("sqs")
+    from bytereel.adapters.sqs import SqsQueue
+
     assert settings.queues is not None
-    return SqsQueue(make_client("sqs", endpoint_url=settings.endpoint_url, region=settings.region), settings.queues)
+    return SqsQueue(client, settings.queues)
+
+
+def clients_of(settings: Settings) -> "Clients":
+    """Makes clients of the services that the settings name. Raises: Permanent `cloud.not_installed`."""
+    try:
+        from bytereel.adapters.aws import make_client, new_session
+    except ImportError as error:
+        raise Permanent(
+            "cloud.not_installed",
+            f"{error.name} is not installed: the settings name an S3 store",
+            hint="pip install 'bytereel[cloud]'",
+        ) from error
+    return partial(make_client, endpoint_url=settings.endpoint_url, region=settings.region, session=new_session())
 
 
 def missing_services(settings: Settings) -> list[str]:
     """What the services that the settings name lack, one sentence each. Raises: Permanent `cloud.not_installed`."""
     if not settings.places:
         return []
-    try:
-        from bytereel.adapters import checkup
-        from bytereel.adapters.aws import make_client
-    except ImportError as error:
-        raise _not_installed(error) from error
-    client = partial(make_client, endpoint_url=settings.endpoint_url, region=settings.region)
+    client = clients_of(settings)
+    from bytereel.adapters import checkup
+
     said = list(checkup.missing_in_buckets(client("s3"), settings.places, notified=not settings.listen))
     if settings.table and settings.queues:
         said += checkup.missing_in_queues(client("sqs"), settings.queues)
         said += checkup.missing_in_table(client("dynamodb"), settings.table)
     return said
-
-
-def _not_installed(error: ImportError) -> Permanent:
-    return Permanent(
-        "cloud.not_installed",
-        f"{error.name} is not installed: the settings name an S3 store",
-        hint="pip install 'bytereel[cloud]'",
-    )
 
 
 def load_conversions(settings: Settings) -> Conversions:

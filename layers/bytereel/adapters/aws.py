@@ -4,7 +4,7 @@ Retries are botocore's: exponential, with jitter, bounded; what still fails then
 from botocore's chain (environment, profile, role). botocore's own exceptions end here: none leaves an adapter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -22,10 +22,13 @@ from botocore.exceptions import (
 from bytereel.errors import BytereelError, Permanent, Temporary
 
 Service = Literal["s3", "sqs", "dynamodb"]
+Clients = Callable[[Service], Any]
+"""Makes the client of a service."""
 
 ATTEMPTS_MAX = 6
 CONNECT_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 60.0
+CONNECTIONS_MAX = 16
 
 CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of this machine"
 
@@ -69,26 +72,36 @@ _PASSING = frozenset(
 )  # fmt: skip
 
 
-def make_client(
-    service: Service, *, endpoint_url: str | None = None, region: str | None = None, connections: int = 16
-) -> Any:
-    """A client of one service, for any number of threads. Raises: Permanent `settings.invalid`, `region.missing`.
+def new_session() -> boto3.session.Session:
+    """A session, which finds the credentials once for all its clients."""
+    return boto3.session.Session()
 
-    Checksums are sent and asked for by the adapters themselves, where they are known already: botocore's own
-    would read every byte once more.
+
+def make_client(
+    service: Service,
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    session: boto3.session.Session | None = None,
+) -> Any:
+    """A client of one service, for any number of threads; several made of one session start faster.
+
+    Checksums are sent and asked for by the adapters themselves, where they are known already: botocore's own, and a
+    digest in the signature, would read every byte once more. Raises: Permanent `settings.invalid`, `region.missing`.
     """
     config = Config(
         retries={"mode": "standard", "max_attempts": ATTEMPTS_MAX},
         connect_timeout=CONNECT_SECONDS_MAX,
         read_timeout=READ_SECONDS_MAX,
-        max_pool_connections=connections,
+        max_pool_connections=CONNECTIONS_MAX,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3={"addressing_style": "path" if endpoint_url else "auto"},
+        s3={"addressing_style": "path" if endpoint_url else "auto", "payload_signing_enabled": False},
         user_agent_extra="bytereel",
     )
     try:
-        return boto3.session.Session().client(service, endpoint_url=endpoint_url, region_name=region, config=config)
+        made = session or new_session()
+        return made.client(service, endpoint_url=endpoint_url, region_name=region, config=config)
     except NoRegionError as error:
         raise Permanent(
             "region.missing", f"{service} needs a region", hint="set BYTEREEL_REGION or AWS_DEFAULT_REGION"

@@ -5,7 +5,6 @@ Source: zlib 1.3, crc32.c (`multmodp`, `x2nmodp`, `crc32_combine`), with the pol
 """
 
 import base64
-import binascii
 from functools import lru_cache
 
 POLYNOMIAL = 0x82F63B78
@@ -27,7 +26,7 @@ def crc_in(header: str | None) -> int | None:
     """The CRC32C in such a header; None where there is none, or one of another kind (`...-3`: of the parts' CRCs)."""
     try:
         found = base64.b64decode(header or "", validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return int.from_bytes(found, "big") if len(found) == 4 else None
 

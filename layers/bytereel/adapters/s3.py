@@ -8,7 +8,8 @@ What is promised, and how:
   covers all bytes (moto; ministack, of multipart uploads), the part is read to prove it. Where the store checks
   the CRC32C of whole objects, it refuses to complete anything but head, parts and tail as they must be.
 - `if_absent` is the store's If-None-Match. A write carries a mark of its own, by which it is known again where
-  the answer was lost and its repetition refused.
+  the answer was lost and its repetition refused. SeaweedFS (4.48) lets two multipart uploads that race both
+  complete: there only writes of up to 64 MiB have one winner.
 
 An absent bucket is Permanent `service.absent`; `stat` cannot tell it from an absent object. The ports' buckets
 are `Place`s: a bucket of the store, and what keys start with there.
@@ -178,6 +179,8 @@ class S3Objects:
         if seen is None or write.answer is None:
             text = f"{write.ref.bucket}/{write.ref.key} was written, and is gone"
             raise Temporary("object.not_stored", text, hint="write it again", key=write.ref.key)
+        if write.if_absent:
+            raise exists(write.ref)
         return ObjectInfo(replace(write.ref, version=version_of(write.answer)), whole.size_bytes, seen.info.modified_at)
 
     @contextmanager

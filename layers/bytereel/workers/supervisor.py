@@ -22,6 +22,7 @@ from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
+CLOUD_LOOK_SECONDS = 1.0
 PLACE_SECONDS = 1.0
 """How often uploads that a crash left between commit and rename are put in their place."""
 DRAIN_SECONDS_MAX = 600.0
@@ -42,6 +43,7 @@ class Supervisor:
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._cursor = ""
+        self._look_at = 0.0
         self._placing = Chore("interrupted uploads", PLACE_SECONDS, partial(place_pending, home))
         self._announcing = Chore("inbox", settings.sweep_seconds, partial(announce_dropped, home, settings))
         self._tidying = Chore("sweep", settings.sweep_seconds, self._tidy)
@@ -57,7 +59,7 @@ class Supervisor:
             try:
                 while not self._stopping.is_set():
                     self._tick(watch)
-                    if until_idle and self._is_idle(started_at):
+                    if until_idle and self._looks_idle(started_at):
                         break
                     self._stopping.wait(TICK_SECONDS)
             finally:
@@ -74,6 +76,14 @@ class Supervisor:
 
     def _tidy(self) -> None:
         self._cursor = tidy(self._home, self._settings, self._cursor).swept.cursor
+
+    def _looks_idle(self, started_at: float) -> bool:
+        """Whether nothing is left to do, asked not too often where the asking goes over a network."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + (TICK_SECONDS if self._home.path else CLOUD_LOOK_SECONDS)
+        return self._is_idle(started_at)
 
     def _is_idle(self, started_at: float) -> bool:
         """Whether the files that lay in the inbox were seen, no message waits and no job runs."""
