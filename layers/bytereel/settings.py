@@ -47,9 +47,7 @@ class Settings(BaseSettings):
     work_bucket: PlaceText | None = None
     outbox_bucket: PlaceText | None = None
     table: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_.-]{3,255}$", description="of DynamoDB")] = None
-    queues: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_-]{1,60}$", description="start of their names")] = (
-        None
-    )
+    queues: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_-]{1,60}$", description="start of their names")] = None
     listen: Annotated[bool, Field(description="hear the events of a MinIO-compatible server")] = False
     gateway_token_file: Annotated[Path | None, Field(description="what a webhook must know")] = None
     workers: Annotated[int, Field(ge=1, le=WORKERS_MAX, default_factory=lambda: min(WORKERS_MAX, usable_cores()))]

@@ -108,6 +108,6 @@ def test_a_chosen_home_leaves_the_cloud_of_the_environment_aside(
     assert (found.places, found.table, found.endpoint_url) == ({}, None, None)
 
 
-def test_settings_survive_the_way_to_a_worker_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cloud_survives_the_way_to_a_worker_process() -> None:
     found = load_settings(**BUCKETS, table="jobs", queues="q")
     assert load_settings(**json.loads(found.model_dump_json())) == found
