@@ -63,6 +63,7 @@ def ministack(folder: Path, port: int | None = None, *, keep: bool = False) -> I
         "BIND_HOST": HOST,
         "MINISTACK_REGION": REGION,
         "LOG_LEVEL": "WARNING",
+        "IOT_MTLS_ENABLED": "0",  # it would listen on every interface
         "S3_DATA_DIR": str(folder / "s3"),
         "STATE_DIR": str(folder / "state"),
         **persisted,
@@ -92,13 +93,16 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
     command += [f"-filer.port={filer}", "-volume.max=0", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-master.volumeSizeLimitMB=1024", "-master.telemetry=false"]
     server = Server(f"http://{HOST}:{port}", access_key, secret_key)
-    with process(command, server_folder, {}) as running:
+    # It ignores SIGTERM for long, and what it holds is thrown away here.
+    with process(command, server_folder, {}, stop_seconds=0.5) as running:
         wait_until_it_answers(running, server.endpoint_url)
         yield server
 
 
 @contextmanager
-def process(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+def process(
+    command: Sequence[str], folder: Path, settings: Mapping[str, str], *, stop_seconds: float = STOP_SECONDS_MAX
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command in `folder`, its output in `log` there, and end it and its children with the context."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("ab") as log:
@@ -114,7 +118,7 @@ def process(command: Sequence[str], folder: Path, settings: Mapping[str, str]) -
         try:
             yield running
         finally:
-            _end(running)
+            _end(running, stop_seconds)
 
 
 def wait_until_it_answers(running: "subprocess.Popen[bytes]", url: str) -> None:
@@ -159,10 +163,10 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _end(running: "subprocess.Popen[bytes]") -> None:
+def _end(running: "subprocess.Popen[bytes]", stop_seconds: float) -> None:
     try:
         os.killpg(running.pid, signal.SIGTERM)
-        running.wait(STOP_SECONDS_MAX)
+        running.wait(stop_seconds)
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()

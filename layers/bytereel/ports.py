@@ -24,7 +24,7 @@ class ObjectStore(Protocol):
         """Fill `buffer` from `offset`; return the bytes read, fewer only at the end of the object.
 
         Raises: Permanent `object.missing` when there is no such object, `object.changed` when `ref.version`
-        is named and is not what the store holds now (checked at every call).
+        is named and is not what the store holds now (checked at every call); Temporary `object.broken_off`.
         """
 
     def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
@@ -32,8 +32,8 @@ class ObjectStore(Protocol):
 
         Chunks are consumed one by one; nothing is visible before the last is durable, and nothing is left
         behind when the iterator raises. Raises: Permanent `object.exists` with `if_absent` and a present key
-        (one winner under a race), `object.bad_key` for a key the store cannot hold; Temporary `store.full`
-        when space ran out.
+        (one winner under a race), `object.bad_key` for a key the store cannot hold, `object.too_large`;
+        Temporary `store.full` when space ran out, `object.not_stored` when the store has something else.
         """
 
     def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence["Part"], tail: Buffer) -> ObjectInfo:
@@ -45,7 +45,10 @@ class ObjectStore(Protocol):
         """
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
-        """Up to `limit` objects whose key starts with `prefix`, in key order, keys after `after` alone."""
+        """Up to `limit` objects whose key starts with `prefix`, behind the listed key `after` in the store's order.
+
+        The order is that of the keys where the store has one; it is the same at every call.
+        """
 
     def delete(self, ref: ObjectRef) -> None:
         """Remove the object; no error when it is already gone."""
@@ -254,5 +257,7 @@ class Ports:
     jobs: JobTable
     queue: Queue
     clock: Clock
+    put_bytes_max: int = 0
+    """The memory that one `put` of the store holds at most, beyond the chunk it was given."""
     inbox: Place = field(default_factory=lambda: Place(INBOX))
     """Where the store has the inbox: what its events name."""

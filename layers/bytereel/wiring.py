@@ -88,7 +88,7 @@ def _bucket_home(settings: Settings) -> Home:
     _make_folders([path])
     objects, clock = open_objects(settings), SystemClock()
     jobs, queue = _local_state(path, clock)
-    ports = Ports(objects, jobs, queue, clock, settings.places[INBOX])
+    ports = Ports(objects, jobs, queue, clock, objects.put_bytes_max, settings.places[INBOX])
     name = f"{settings.inbox_bucket} with its state in {path}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
 
@@ -96,7 +96,9 @@ def _bucket_home(settings: Settings) -> Home:
 def _cloud_home(settings: Settings) -> Home:
     clients = clients_of(settings)
     objects, queue = open_objects(settings, clients), open_queue(settings, clients)
-    ports = Ports(objects, open_jobs(settings, clients), queue, SystemClock(), settings.places[INBOX])
+    ports = Ports(
+        objects, open_jobs(settings, clients), queue, SystemClock(), objects.put_bytes_max, settings.places[INBOX]
+    )
     name = f"{settings.inbox_bucket} with the table {settings.table}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of)
 

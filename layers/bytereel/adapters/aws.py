@@ -90,7 +90,7 @@ def make_client(
     digest in the signature, would read every byte once more. Raises: Permanent `settings.invalid`, `region.missing`.
     """
     config = Config(
-        retries={"mode": "standard", "max_attempts": ATTEMPTS_MAX},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS_MAX},
         connect_timeout=CONNECT_SECONDS_MAX,
         read_timeout=READ_SECONDS_MAX,
         max_pool_connections=CONNECTIONS_MAX,

@@ -32,7 +32,7 @@ from bytereel.adapters.keys import KEY_BYTES_MAX, check_key
 from bytereel.adapters.object_errors import bad_key, changed, damaged, exists, missing
 from bytereel.adapters.s3_compose import Composition, calls, prove, whole_of
 from bytereel.adapters.s3_list import entries, keeps_versions, latest_entries
-from bytereel.adapters.s3_parts import cut, plan_pieces
+from bytereel.adapters.s3_parts import FIRST_PART_BYTES, cut, plan_pieces
 from bytereel.adapters.s3_read import MARK, NO_SUCH_OBJECT, REFUSED, look, modified_at, read_range, version_of
 from bytereel.adapters.s3_upload import MultipartUpload, opened, send
 from bytereel.errors import Temporary
@@ -67,6 +67,9 @@ class _Write:
 
 class S3Objects:
     """An `ObjectStore` for any number of threads, processes and machines."""
+
+    put_bytes_max = FIRST_PART_BYTES
+    """The memory that one `put` of a fragment holds: S3 wants the length and the sum before the bytes."""
 
     def __init__(self, client: "S3Client", places: Mapping[str, Place]) -> None:
         self._client = client

@@ -19,9 +19,11 @@ def take_in(ports: Ports, conversions: Conversions, event: Body, *, redelivered:
     """Make and plan the jobs of the objects that `event` names, and send the messages that they need next.
 
     May be run again after any crash, and for an event that is heard twice: a message that is `redelivered` takes up
-    what its first delivery may have left half done; any other leaves a planned job to whoever planned it. The job of an object that is gone has
-    failed: a store has it before its event, and what took its place has an event of its own. So has that of a
-    source that the conversion refuses. Raises: Permanent for an event that makes no job at all; Temporary.
+    what its first delivery may have left half done; any other leaves a planned job to whoever planned it.
+
+    The job of an object that is gone has failed: a store has it before its event, and what took its place has an
+    event of its own. So has that of a source that the conversion refuses. Raises: Permanent for an event that makes
+    no job at all; Temporary.
     """
     for source in sources_in(event, ports.inbox):
         _take_in(ports, conversions, source, redelivered=redelivered)

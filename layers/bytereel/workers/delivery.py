@@ -71,7 +71,10 @@ class Delivery:
 
     def memory_cost(self, message: Message) -> int:
         """The most memory that the step takes beyond an idle worker, as far as it grows with the job."""
-        return cost_of(self.ports, self.conversions, message.body) if message.queue in _ENCODING else 0
+        if message.queue not in _ENCODING:
+            return 0
+        cost_bytes = cost_of(self.ports, self.conversions, message.body)
+        return cost_bytes + self.ports.put_bytes_max if cost_bytes else 0
 
     def put_off(self, message: Message, reason: str) -> bool:
         """Have the message come back, each time after a longer delay; True when it was given up instead."""

@@ -17,6 +17,7 @@ from bytereel.stages import is_quiet
 from bytereel.wiring import Home
 from bytereel.workers.chores import Chore, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch
+from bytereel.workers.listener import EventListener, event_source_of
 from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ TICK_SECONDS = 0.1
 CLOUD_LOOK_SECONDS = 1.0
 PLACE_SECONDS = 1.0
 """How often uploads that a crash left between commit and rename are put in their place."""
+RECONCILE_SECONDS = 0.5
+"""By so much a store's clock may be behind, for its objects still to count as older than a new connection."""
 DRAIN_SECONDS_MAX = 600.0
 """How long workers may take to finish what they do; killing them then costs a lease and nothing else."""
 
@@ -43,6 +46,8 @@ class Supervisor:
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._cursor = ""
+        self._listener = EventListener(event_source_of(settings), home.ports.queue)
+        self._reconcile_at: float | None = None
         self._look_at = 0.0
         self._placing = Chore("interrupted uploads", PLACE_SECONDS, partial(place_pending, home))
         self._announcing = Chore("inbox", settings.sweep_seconds, partial(announce_dropped, home, settings))
@@ -54,7 +59,7 @@ class Supervisor:
 
     def run(self, *, until_idle: bool = False) -> None:
         """Supervise; return when everyone has drained. Raises: Permanent `worker.unusable`."""
-        with self._signalled(), InboxWatch(self._home.inbox_folder) as watch:
+        with self._signalled(), InboxWatch(self._home.inbox_folder) as watch, self._listener:
             started_at = time.monotonic()
             try:
                 while not self._stopping.is_set():
@@ -68,10 +73,20 @@ class Supervisor:
     def _tick(self, watch: InboxWatch) -> None:
         if watch.has_changed():
             self._announcing.hasten(self._settings.settle_seconds)
+        self._make_up_for_events()
         for chore in (self._placing, self._announcing, self._tidying):
             chore.run_if_due()
         died = [worker.keep_alive() for worker in self._workers]
         if any(died):
+            self._tidying.hasten(0.0)
+
+    def _make_up_for_events(self) -> None:
+        """Compare the inbox with the jobs once what came before a new connection for events is old enough for it."""
+        now = time.monotonic()
+        if self._listener.has_connected():
+            self._reconcile_at = now + self._settings.settle_seconds + RECONCILE_SECONDS
+        if self._reconcile_at is not None and now >= self._reconcile_at:
+            self._reconcile_at, self._cursor = None, ""
             self._tidying.hasten(0.0)
 
     def _tidy(self) -> None:
