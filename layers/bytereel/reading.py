@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bytereel_codec.ranged import RangedReader
+
 from bytereel.conversions import FinishedSegment
 from bytereel.model import WORK, ObjectInfo, ObjectRef, Segment
 from bytereel.ports import JobTable, ObjectStore
@@ -22,6 +24,41 @@ class ObjectReader:
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; fewer bytes only at the end. Raises: as `ObjectStore.read_into`."""
         return self.objects.read_into(self.ref, offset, buffer)
+
+
+class AheadReader:
+    """A range of a source, read from its start to its end in larger pieces than it is asked for. For one thread.
+
+    A store that answers over a network is asked a few times instead of once a picture, and never beyond the range.
+    """
+
+    def __init__(self, source: RangedReader, start: int, end: int, piece_bytes: int) -> None:
+        self._source = source
+        self._end = min(end, source.size_bytes)
+        self._piece = memoryview(bytearray(min(piece_bytes, max(0, self._end - start))))
+        self._held_start = self._held_end = start
+        self.size_bytes = source.size_bytes
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset`; what lies outside the range, or before what was read, is read as it is."""
+        done = 0
+        while done < len(buffer):
+            at = offset + done
+            if not self._held_start <= at < self._held_end and not self._fetch(at):
+                return done + self._source.read_into(at, buffer[done:])
+            held = self._piece[at - self._held_start : self._held_end - self._held_start]
+            count = min(len(held), len(buffer) - done)
+            buffer[done : done + count] = held[:count]
+            done += count
+        return done
+
+    def _fetch(self, at: int) -> bool:
+        """Hold the piece from `at` on; False where that is not what comes next in the range."""
+        if at != self._held_end or at >= self._end:
+            return False
+        count = self._source.read_into(at, self._piece[: self._end - at])
+        self._held_start, self._held_end = at, at + count
+        return count > 0
 
 
 def finished_segment(objects: ObjectStore, segment: Segment) -> FinishedSegment:

@@ -34,6 +34,8 @@ DROP_FOLDERS = ("archive", "restore")
 """Made in every inbox folder, so that a file can be dropped there."""
 
 DAY_SECONDS = 86400.0
+READ_BYTES = 8 << 20
+"""What one request to a store asks for of a source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _bucket_home(settings: Settings) -> Home:
     _make_folders([path])
     objects, clock = open_objects(settings), SystemClock()
     jobs, queue = _local_state(path, clock)
-    ports = Ports(objects, jobs, queue, clock, objects.put_bytes_max, settings.places[INBOX])
+    ports = Ports(objects, jobs, queue, clock, objects.put_bytes_max, READ_BYTES, settings.places[INBOX])
     name = f"{settings.inbox_bucket} with its state in {path}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
 
@@ -97,7 +99,13 @@ def _cloud_home(settings: Settings) -> Home:
     clients = clients_of(settings)
     objects, queue = open_objects(settings, clients), open_queue(settings, clients)
     ports = Ports(
-        objects, open_jobs(settings, clients), queue, SystemClock(), objects.put_bytes_max, settings.places[INBOX]
+        objects,
+        open_jobs(settings, clients),
+        queue,
+        SystemClock(),
+        objects.put_bytes_max,
+        READ_BYTES,
+        settings.places[INBOX],
     )
     name = f"{settings.inbox_bucket} with the table {settings.table}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of)

@@ -25,6 +25,7 @@ class Loud:
     """Uppercases the source, four bytes a segment, between a head and a tail. The source says what breaks."""
 
     name = "archive"
+    reads_ranges = True
     profiles: Sequence[str] = ("plain", "fancy")
 
     def __init__(self) -> None:

@@ -19,7 +19,9 @@ import urllib3
 from boto3.session import Session
 from botocore.exceptions import ClientError
 from minio import Minio
-from minio.credentials import Credentials, Provider
+from minio.credentials.credentials import Credentials
+from minio.credentials.providers import Provider
+from minio.datatypes import EventIterable
 from minio.error import InvalidResponseError, S3Error, ServerError
 from urllib3 import BaseHTTPResponse
 
@@ -59,11 +61,11 @@ class MinioEvents:
         self._url = urlsplit(endpoint_url or "")
         self._provider = _SessionCredentials(session, self.name)
         self._region = region or session.region_name or REGION
-        self._ca_certs = session._session.get_config_variable("ca_bundle") or certifi.where()  # noqa: SLF001 - as boto3
+        self._ca_certs = session._session.get_config_variable("ca_bundle") or certifi.where()
         self._timeout = urllib3.Timeout(connect=CONNECT_SECONDS_MAX, read=silence_seconds)
         self._closed = threading.Event()
         self._heard: _OneAnswer | None = None
-        self._client(_OneAnswer(lambda: None, self._closed))
+        self._events(_OneAnswer(lambda: None, self._closed))
 
     def listen(self, connected: Callable[[], None]) -> Iterator[Event]:
         """Connect, call `connected` once the server has agreed, and give every event until the connection ends.
@@ -72,13 +74,9 @@ class MinioEvents:
         connection, `event.garbled`; Permanent `credentials.*`, `service.absent` and others, as every client.
         """
         self._heard = _OneAnswer(connected, self._closed, timeout=self._timeout, ca_certs=self._ca_certs)
-        with _vendor_translated(self.name), contextlib.closing(self._heard):
-            client = self._client(self._heard)
-            with client.listen_bucket_notification(
-                self._place.bucket, prefix=self._place.prefix, events=CREATED
-            ) as events:
-                for event in events:
-                    yield _encoded(event)
+        with _vendor_translated(self.name), contextlib.closing(self._heard), self._events(self._heard) as events:
+            for event in events:
+                yield _encoded(event)
 
     def close(self) -> None:
         """End the connection, and let no other begin."""
@@ -86,15 +84,19 @@ class MinioEvents:
         if self._heard:
             self._heard.interrupt()
 
-    def _client(self, http_client: "_OneAnswer") -> Minio:
+    def _events(self, http_client: "_OneAnswer") -> EventIterable:
+        """The client's iterator, which connects when it is asked for an event."""
         try:
-            return Minio(
+            if self._url.scheme not in ("http", "https") or not self._url.hostname:
+                raise ValueError("it is no http or https URL")  # noqa: TRY301 - as the client refuses others
+            client = Minio(
                 self._url.netloc + self._url.path.rstrip("/"),
                 secure=self._url.scheme == "https",
                 region=self._region,
                 http_client=http_client,
                 credentials=self._provider,
             )
+            return client.listen_bucket_notification(self._place.bucket, prefix=self._place.prefix, events=CREATED)
         except ValueError as error:
             raise Permanent(
                 "settings.invalid",
@@ -209,7 +211,7 @@ def _vendor_translated(what: str) -> Iterator[None]:
     except ServerError as error:
         raise _meaning(str(error.status_code), str(error), error.status_code, what) from error
     except InvalidResponseError as error:
-        raise _meaning(str(error._code), str(error), error._code, what) from error  # noqa: SLF001 - it has no other
+        raise _meaning(str(error._code), str(error), error._code, what) from error
     except urllib3.exceptions.HTTPError as error:
         raise _ended(str(error)) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:  # the iterator trusts every line
@@ -243,7 +245,7 @@ def _encoded(event: Event) -> Event:
 def _encoded_record(record: Any) -> Any:
     try:
         stored = record["s3"]["object"]
-        encoded = {**record["s3"], "object": {**stored, "key": quote_plus(stored["key"])}}
-        return {**record, "s3": encoded}
+        encoded = {**record, "s3": {**record["s3"], "object": {**stored, "key": quote_plus(stored["key"])}}}
     except (KeyError, TypeError):
         return record
+    return encoded

@@ -62,19 +62,23 @@ def stream_part_bytes(number: int) -> int:
 def cut(chunks: Iterable[Buffer]) -> Iterator[tuple[bytearray, bool]]:
     """The chunks' bytes as parts of a stream, each with whether it is the last; at least one part, maybe empty.
 
-    Chunks are copied: they may reuse one buffer. Raises: Permanent `object.too_large`.
+    Chunks are copied: they may reuse one buffer. So may the parts: one is gone when the next is asked for. Raises:
+    Permanent `object.too_large`.
     """
-    number, size, body = 1, stream_part_bytes(1), bytearray()
+    number, filled, body = 1, 0, bytearray()
     for chunk in chunks:
         rest = memoryview(chunk).cast("B")
         while len(rest):
-            if len(body) == size:
+            size = stream_part_bytes(number)
+            if filled == size:
                 yield body, False
-                number, body = number + 1, bytearray()
-                size = stream_part_bytes(number)
-            taken = min(size - len(body), len(rest))
-            body += rest[:taken]
+                number, filled = number + 1, 0
+                continue
+            taken = min(size - filled, len(rest))
+            body[filled : filled + taken] = rest[:taken]
+            filled += taken
             rest = rest[taken:]
+    del body[filled:]
     yield body, True
 
 

@@ -65,6 +65,10 @@ class Conversion(Protocol):
     def profiles(self) -> Sequence[str]:
         """The names of its profiles; the first is the default."""
 
+    @property
+    def reads_ranges(self) -> bool:
+        """Whether a segment of the first stage reads its range of the source in order, and nothing else of it."""
+
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Look at the source (named `name`) and cut it into segments. Raises: Permanent for a source it cannot take."""
 

@@ -34,6 +34,7 @@ class ArchiveConversion:
     """Object to reel. `secret` seals every reel; `parity_percent` adds parity segments."""
 
     name = "archive"
+    reads_ranges = True
     profiles = tuple(PROFILES)
 
     def __init__(

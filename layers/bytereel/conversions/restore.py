@@ -31,6 +31,7 @@ class RestoreConversion:
     """Reel to object. `secret` opens sealed reels."""
 
     name = "restore"
+    reads_ranges = False
     profiles = ("original",)
 
     def __init__(self, secret: Secret | None = None) -> None:

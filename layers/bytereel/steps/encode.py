@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import crc32c
+from bytereel_codec.ranged import RangedReader
 
 from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
 from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary
@@ -16,7 +17,7 @@ from bytereel.leases import LeaseWatch, Unwatched
 from bytereel.messages import Body, encode_queue_of, segment_of
 from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, SegmentState, fragment_key_of
 from bytereel.ports import Buffer, Ports
-from bytereel.reading import ObjectReader, every_segment, finished_segment
+from bytereel.reading import AheadReader, ObjectReader, every_segment, finished_segment
 from bytereel.routing import Conversions
 from bytereel.stages import carry_on, fail_job, reason_of
 
@@ -71,7 +72,7 @@ def cost_of(ports: Ports, conversions: Conversions, body: Body) -> int:
 def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, watch: LeaseWatch) -> None:
     assert job.plan is not None, "a segment is leased from a planned job alone"
     planned = PlannedSegment(segment.start, segment.end, segment.stage)
-    source = ObjectReader(ports.objects, job.source, job.source_bytes)
+    source = _source(ports, conversion, job, segment)
     earlier = _earlier(ports, segment)
     chunks = conversion.convert(job.plan, planned, segment.index, source, earlier)
     fragment = _Measured(chunks, watch, segment)
@@ -89,6 +90,13 @@ def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, w
     )
     if progress.remaining == 0:
         carry_on(ports, job.id)
+
+
+def _source(ports: Ports, conversion: Conversion, job: Job, segment: Segment) -> RangedReader:
+    source = ObjectReader(ports.objects, job.source, job.source_bytes)
+    if not ports.read_bytes or segment.stage or not conversion.reads_ranges:
+        return source
+    return AheadReader(source, segment.start, segment.end, ports.read_bytes)
 
 
 def _store(ports: Ports, ref: ObjectRef, fragment: "_Measured") -> None:

@@ -74,7 +74,7 @@ class Delivery:
         if message.queue not in _ENCODING:
             return 0
         cost_bytes = cost_of(self.ports, self.conversions, message.body)
-        return cost_bytes + self.ports.put_bytes_max if cost_bytes else 0
+        return cost_bytes + self.ports.put_bytes_max + self.ports.read_bytes if cost_bytes else 0
 
     def put_off(self, message: Message, reason: str) -> bool:
         """Have the message come back, each time after a longer delay; True when it was given up instead."""
