@@ -63,7 +63,7 @@ def body_of(text: str) -> Event:
     """The event in a message's text. Raises: Permanent `event.malformed`."""
     try:
         event = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _malformed(text) from error
     if not isinstance(event, dict):
         raise _malformed(event)
@@ -75,7 +75,7 @@ def _of_records(records: Any, inbox: Place) -> Iterator[ObjectRef | None]:
         raise _malformed(records)
     for record in records:
         try:
-            name = str(record["eventName"]).removeprefix("s3:")
+            name = record["eventName"].removeprefix("s3:")
             bucket, stored = record["s3"]["bucket"]["name"], record["s3"]["object"]
             key = unquote_plus(stored["key"], errors="strict")
             version = version_of(stored.get("versionId"), stored.get("eTag"))
@@ -101,8 +101,8 @@ def _of_message(event: Event) -> ObjectRef:
 
 
 def _in_inbox(bucket: Any, key: Any, version: str, inbox: Place) -> ObjectRef:
-    if not (isinstance(bucket, str) and isinstance(key, str)):
-        raise _malformed({"bucket": bucket, "key": key})
+    if not (_is_text(bucket) and _is_text(key) and _is_text(version)):
+        raise _malformed({"bucket": bucket, "key": key, "version": version})
     if bucket != inbox.bucket:
         raise _foreign(bucket, key)
     if not key.startswith(inbox.prefix):
@@ -115,6 +115,17 @@ def _in_inbox(bucket: Any, key: Any, version: str, inbox: Place) -> ObjectRef:
             expected=inbox.prefix,
         )
     return ObjectRef(INBOX, key[len(inbox.prefix) :], version)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a string that can be stored; JSON also writes halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _foreign(bucket: str, key: str) -> Permanent:

@@ -42,7 +42,7 @@ def body_of_job(job_id: str) -> Body:
 def source_of(event: Body) -> ObjectRef:
     """The object that an intake message names. Raises: Permanent `message.malformed`."""
     values = [event.get(name) for name in ("bucket", "key", "version")]
-    if not all(isinstance(value, str) for value in values) or not values[1]:
+    if not all(map(_is_name, values)) or not values[1]:
         raise _malformed(INTAKE, event)
     return ObjectRef(*map(str, values))
 
@@ -61,6 +61,14 @@ def job_of(body: Body) -> str:
     if not isinstance(job_id, str):
         raise _malformed(FINALIZE, body)
     return job_id
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is a string that a file's name could be; JSON also writes halves of characters."""
+    try:
+        return isinstance(value, str) and value.encode("utf-8", "surrogateescape") is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _malformed(queue: str, body: Body) -> Permanent:

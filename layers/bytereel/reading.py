@@ -1,5 +1,6 @@
 """Stored objects as the codec reads them, and walks over all objects or segments, page by page."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from bytereel_codec.ranged import RangedReader
 from bytereel.conversions import FinishedSegment
 from bytereel.model import WORK, ObjectInfo, ObjectRef, Segment
 from bytereel.ports import JobTable, ObjectStore
+
+_kept = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +33,13 @@ class AheadReader:
     """A range of a source, read from its start to its end in larger pieces than it is asked for. For one thread.
 
     A store that answers over a network is asked a few times instead of once a picture, and never beyond the range.
+    At most one is in use in a thread: the next one takes over its memory.
     """
 
     def __init__(self, source: RangedReader, start: int, end: int, piece_bytes: int) -> None:
         self._source = source
         self._end = min(end, source.size_bytes)
-        self._piece = memoryview(bytearray(min(piece_bytes, max(0, self._end - start))))
+        self._piece = _piece_of_thread(min(piece_bytes, max(0, self._end - start)))
         self._held_start = self._held_end = start
         self.size_bytes = source.size_bytes
 
@@ -59,6 +63,14 @@ class AheadReader:
         count = self._source.read_into(at, self._piece[: self._end - at])
         self._held_start, self._held_end = at, at + count
         return count > 0
+
+
+def _piece_of_thread(size: int) -> memoryview:
+    """This thread's memory for pieces: made once, as touching new memory costs as much as a request saves."""
+    kept: bytearray = getattr(_kept, "piece", bytearray())
+    if len(kept) < size:
+        kept = _kept.piece = bytearray(size)
+    return memoryview(kept)[:size]
 
 
 def finished_segment(objects: ObjectStore, segment: Segment) -> FinishedSegment:

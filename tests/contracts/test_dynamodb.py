@@ -366,7 +366,7 @@ def test_a_retry_in_the_midst_of_a_finish_takes_the_lease(client, jobs, moment):
             others.advance("j", "retry_planned", 5.0)
             others.lease_segment("j", 1, "w", 5.0, 15.0)
 
-    operation = {"read": "GetItem", "write": "TransactWriteItems"}[moment]
+    operation = {"read": "BatchGetItem", "write": "TransactWriteItems"}[moment]
     with hooked(client, f"before-call.dynamodb.{operation}", retry), pytest.raises(LeaseLost):
         jobs.finish_segment(segment, "k", 1, {}, 6.0)
     assert (jobs.get("j").segments_done, jobs.get("j").stage_remaining) == (0, 3)

@@ -170,6 +170,7 @@ def test_a_connection_that_falls_silent_is_over() -> None:
         (refuse(503, kind="text/html"), Temporary, "service.busy"),
         (refuse(502, kind="text/plain"), Temporary, "service.busy"),
         (refuse(307, kind="text/plain"), Permanent, "service.refused"),
+        (refuse(503, "", kind="application/xml"), Temporary, "event.garbled"),
     ],
 )
 def test_a_refusal_says_what_to_do(answer: Answer, family: type[BytereelError], error_id: str) -> None:
@@ -365,7 +366,7 @@ def test_up_hears_events_and_finds_what_was_uploaded_while_it_could_not(tmp_path
     stored: list[Any] = []
     with listening(cut_later, stream()) as server:
         settings = load_settings(**cloud_settings(server, tmp_path))
-        ports = Ports(objects, MemoryJobs(), queue, SystemClock(), PLACE)
+        ports = Ports(objects, MemoryJobs(), queue, SystemClock(), inbox=PLACE)
         home = Home("toy", ports, SimpleNamespace(), str, tmp_path)  # type: ignore[arg-type]
         supervisor = Supervisor(home, settings, ("sleep", "60"))
         thread = threading.Thread(target=supervisor.run)

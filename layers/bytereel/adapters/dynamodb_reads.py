@@ -11,7 +11,7 @@ from itertools import islice
 
 from bytereel.adapters import dynamodb_rows as rows
 from bytereel.adapters.dynamodb_calls import KEYS_PER_READ_MAX, Collided, Table
-from bytereel.adapters.dynamodb_rows import NO_PLAN, JobRow, PlanRow, SegmentRow
+from bytereel.adapters.dynamodb_rows import NO_PLAN, Item, JobRow, PlanRow, SegmentRow
 from bytereel.adapters.dynamodb_table import BY_ID, BY_SILENCE, BY_STATE, KEY_NAMES, SORT
 from bytereel.model import Job, JobState, Segment, SegmentState
 
@@ -27,6 +27,7 @@ class Reader:
         self._table = table
         self._lock = threading.Lock()
         self._plans: OrderedDict[str, PlanRow] = OrderedDict()
+        self._newest: OrderedDict[str, str] = OrderedDict()
 
     def job(self, job_id: str) -> JobRow | None:
         """The row of the job, or None."""
@@ -50,6 +51,9 @@ class Reader:
             return PlanRow(NO_PLAN)
         with self._lock:
             kept = self._plans.get(row.generation)
+            self._newest[row.job.id] = row.generation
+            while len(self._newest) > PLANS_KEPT_MAX:
+                self._newest.popitem(last=False)
         return kept or self._read_plan(row)
 
     def _read_plan(self, row: JobRow) -> PlanRow:
@@ -69,11 +73,25 @@ class Reader:
 
     def segment(self, job_id: str, index: int) -> tuple[JobRow, SegmentRow] | None:
         """The job and its segment; None where either is absent. Raises: Collided."""
-        row = self.job(job_id)
+        row, item = self._with_segment(job_id, index)
         plan = self.plan(row) if row else PlanRow(NO_PLAN)
         if row is None or not 0 <= index < len(plan.ranges):
             return None
-        return row, rows.segment_row_of(self._table.read(rows.segment_key(row, index)), row, plan, index)
+        return row, rows.segment_row_of(item, row, plan, index)
+
+    def _with_segment(self, job_id: str, index: int) -> tuple[JobRow | None, Item | None]:
+        """The rows of the job and of its segment: in one request where the job is of the plan that was seen last."""
+        with self._lock:
+            expected = self._newest.get(job_id, NO_PLAN)
+        job_key, segment_key = rows.job_key(job_id), rows.segment_key(job_id, expected, index)
+        found = {item[SORT]["S"]: item for item in self._table.read_all([job_key, segment_key])}
+        item = found.get(job_key[SORT]["S"])
+        if item is None:
+            return None, None
+        row = rows.job_row_of(item)
+        if row.generation == expected:
+            return row, found.get(segment_key[SORT]["S"])
+        return row, self._table.read(rows.segment_key(job_id, row.generation, index))
 
     def segments(self, job_id: str, after: int, limit: int) -> Sequence[Segment]:
         """Up to `limit` segments of indexes after `after`. Raises: Collided."""

@@ -97,9 +97,9 @@ def plan_key(job_id: str) -> Key:
     return item_of({PARTITION: partition_of(job_id), SORT: "plan"})
 
 
-def segment_key(row: JobRow, index: int) -> Key:
-    """Where a segment of its present plan stands."""
-    return item_of({PARTITION: partition_of(row.job.id), SORT: segment_sort(row.generation, index)})
+def segment_key(job_id: str, generation: str, index: int) -> Key:
+    """Where a segment of the plan of that generation stands."""
+    return item_of({PARTITION: partition_of(job_id), SORT: segment_sort(generation, index)})
 
 
 def segment_sort(generation: str, index: int) -> str:
@@ -233,7 +233,7 @@ def plan_row_of(item: Item) -> PlanRow:
 
 def segment_item(segment: Segment, row: JobRow, revision: int, expires_at: int) -> Key:
     """The item of a segment's row, as written in the job's present plan and era."""
-    return segment_key(row, segment.index) | item_of(
+    return segment_key(row.job.id, row.generation, segment.index) | item_of(
         {
             "state": segment.state.value,
             "attempt": segment.attempt,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import quote_plus, urlsplit
+from xml.etree.ElementTree import ParseError
 
 import certifi
 import urllib3
@@ -214,7 +215,7 @@ def _vendor_translated(what: str) -> Iterator[None]:
         raise _meaning(str(error._code), str(error), error._code, what) from error
     except urllib3.exceptions.HTTPError as error:
         raise _ended(str(error)) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # the iterator trusts every line
+    except (ValueError, KeyError, TypeError, RecursionError, ParseError) as error:  # the client trusts every byte
         raise _garbled(f"{type(error).__name__}: {error}") from error
 
 

@@ -1,219 +1,196 @@
-"""The queue on SQS: each logical queue is a standard queue of its own, with another one for its dead letters.
+"""The queue on SQS: each logical queue is a standard queue of its own, and another one has its dead letters.
 
-A lease is the message's visibility. SQS delivers at least once and in about the order sent; a receipt that somebody
-else's newer one replaced may still delete the message. That is harmless here: a message is acknowledged once what
-it asked for is durable, and every step takes one that it has had before.
+A lease is the message's visibility, its receipt the receipt handle. SQS delivers at least once, in about the order
+sent, and keeps whole seconds.
+
+What an old receipt does, once somebody else has the message: a heartbeat may hold the message longer, and a deletion
+may remove it; SQS promises neither, nor the opposite. That is harmless here: a message is acknowledged only after
+what it asked for is durable, and the fence of a segment is its attempt in the job table. A receipt that this very
+object ended is remembered, and does nothing any more.
 """
 
 import json
-import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from bytereel.adapters.aws import code_of, translated
-from bytereel.errors import Temporary
-from bytereel.messages import QUEUES
+from bytereel.adapters.clock import SystemClock
+from bytereel.adapters.sqs_calls import SqsCalls, arn_of, create_queue
+from bytereel.adapters.sqs_letters import SqsLetters, unreadable
+from bytereel.errors import BytereelError, Permanent
+from bytereel.events import body_of
+from bytereel.messages import INTAKE, QUEUES
 from bytereel.model import Message
+from bytereel.ports import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-    from mypy_boto3_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
-DEAD = "-dead"
-BATCH_MAX = 10
-BATCH_BYTES_MAX = 250_000
-DELAY_SECONDS_MAX = 900
-VISIBILITY_SECONDS_MAX = 43_200
-SENDS_MAX = 5
-REASON_CHARACTERS_MAX = 8_000
-UNREADABLE_MAX = 10
-LOOKS_MAX = 50
-LOOK_SECONDS = 5
 RETENTION_SECONDS = 14 * 86_400
-WAIT_SECONDS = 1
+"""The longest that SQS keeps a message, dead letters too."""
 
-_COUNTS: Final = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
-_LEASE_LOST = frozenset(
-    {
-        "ReceiptHandleIsInvalid",
-        "MessageNotInflight",
-        "InvalidParameterValue",
-        "AWS.SimpleQueueService.MessageNotInflight",
-    }
-)
-_UNANSWERED = "it was received {} times without an answer"
+VISIBILITY_SECONDS = 60
+RECEPTIONS_MAX = 25
+"""More than the deaths that a worker lets a message outlive by default."""
+
+WAIT_SECONDS = 1
+LOOKS_BEFORE_WAITING = 8
+"""Looks in vain after which the next ones wait in SQS: what follows from a message often comes soon after it."""
+
+BURY_SECONDS = 30.0
+UNREADABLE_MAX = 10
+ENDED_MAX = 10_000
 
 
 class SqsQueue:
     """The queues whose names start with `prefix`. For any number of threads, processes and machines.
 
-    A look that finds nothing waits up to `wait_seconds` in SQS, so that idle workers ask a few times a second.
+    A look asks every queue in turn, in their order. After a few looks in vain, each further one also waits up to
+    `wait_seconds` (0..20) for a message of the queue `wait_on`: the one that wakes an idle road. An idle worker so
+    makes as many requests every `wait_seconds` as there are queues, hears of `wait_on` at once, and of the
+    others within `wait_seconds`. 0 never waits.
     """
 
-    def __init__(self, client: "SQSClient", prefix: str, *, wait_seconds: int = WAIT_SECONDS) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: "SQSClient",
+        prefix: str,
+        names: Sequence[str] = QUEUES,
+        *,
+        wait_seconds: int = WAIT_SECONDS,
+        wait_on: str = INTAKE,
+        clock: Clock | None = None,
+    ) -> None:
+        self._calls = SqsCalls(client)
         self._prefix = prefix
+        self._letters = SqsLetters(self._calls, lambda queue: dead_name_of(prefix, queue), names)
         self._wait_seconds = wait_seconds
-        self._urls: dict[str, str] = {}
+        self._wait_on = wait_on
+        self._clock = clock or SystemClock()
+        self._looks_in_vain = 0
+        self._ended = _Ended()
 
     def send(self, queue: str, bodies: Sequence[Mapping[str, Any]], *, delay_seconds: float = 0.0) -> None:
-        """See `Queue.send`: batches of 10, and a delay of 15 minutes at most. A failure may have sent some."""
-        delay = min(DELAY_SECONDS_MAX, math.ceil(max(0.0, delay_seconds)))
-        for batch in _batches([json.dumps(body) for body in bodies]):
-            self._send_batch(queue, batch, delay)
+        """See `Queue.send`: in batches, so that a failure may have sent some.
+
+        SQS delays for 15 minutes at most; a message that is to come later comes then.
+        """
+        self._calls.send(self._name_of(queue), map(json.dumps, bodies), delay_seconds=delay_seconds)
+        self._looks_in_vain = 0
 
     def lease(self, queues: Sequence[str], owner: str, lease_seconds: float) -> Message | None:
-        """See `Queue.lease`. Waits a moment in the last queue when all are empty."""
-        del owner
-        for wait_seconds, names in ((0, queues), (self._wait_seconds, queues[-1:])):
-            for queue in names:
-                message = self._receive(queue, lease_seconds, wait_seconds)
-                if message is not None:
-                    return message
+        """See `Queue.lease`; the owner is not kept.
+
+        SQS asks only some of its servers in a look that does not wait: it may miss a message of an earlier queue
+        that the next look finds.
+        """
+        assert owner, "a lease is somebody's"
+        looks = [(queue, 0) for queue in queues]
+        if queues and self._wait_seconds and self._looks_in_vain >= LOOKS_BEFORE_WAITING:
+            looks.append((self._wait_on if self._wait_on in queues else queues[0], self._wait_seconds))
+        for queue, wait_seconds in looks:
+            message = self._take(queue, lease_seconds, wait_seconds)
+            if message is not None:
+                self._looks_in_vain = 0
+                return message
+        self._looks_in_vain += 1
         return None
 
     def extend(self, message: Message, lease_seconds: float) -> bool:
-        """See `Queue.extend`. False also when the lease ran out, though nobody took the message."""
-        return self._change_visibility(message, lease_seconds)
+        """See `Queue.extend`; False also when SQS ended a lease that ran out, or that is 12 hours old."""
+        if self._ended.has(message.receipt):
+            return False
+        return self._calls.hold(self._name_of(message.queue), message.receipt, lease_seconds)
 
     def acknowledge(self, message: Message) -> None:
         """See `Queue.acknowledge`."""
-        self._delete(message.queue, message.receipt)
+        with self._ended.ending(message.receipt) as held:
+            if held:
+                self._calls.delete(self._name_of(message.queue), message.receipt)
 
     def release(self, message: Message, *, delay_seconds: float = 0.0) -> None:
-        """See `Queue.release`."""
-        self._change_visibility(message, delay_seconds)
+        """See `Queue.release`; a delay of 12 hours at most."""
+        with self._ended.ending(message.receipt) as held:
+            if held:
+                self._calls.hold(self._name_of(message.queue), message.receipt, delay_seconds)
 
     def bury(self, message: Message, reason: str) -> None:
-        """See `Queue.bury`: sent to the dead letters first, so that a crash leaves it twice, not never."""
-        self._bury(message.queue, json.dumps(message.body), message.deliveries, reason)
-        self.acknowledge(message)
+        """See `Queue.bury`. A crash half-way leaves the message in both places, never in none."""
+        name = self._name_of(message.queue)
+        with self._ended.ending(message.receipt) as held:
+            if held and self._calls.hold(name, message.receipt, BURY_SECONDS):
+                self._letters.add(message.queue, message.body, message.deliveries, reason)
+                self._calls.delete(name, message.receipt)
 
     def dead(self, *, limit: int = 100) -> Sequence[tuple[Message, str]]:
-        """See `Queue.dead`. Letters that somebody else looks at now are missing."""
-        found = [letter for queue in QUEUES for letter in self._letters(queue, limit)]
-        found.sort(key=lambda letter: letter[0])
-        return [(message, reason) for _, message, reason in found[:limit]]
+        """See `Queue.dead`, of a thousand letters a queue. Those buried within a minute may be missing."""
+        return self._letters.oldest(limit)
 
     def forget_dead(self, before: float) -> int:
-        """See `Queue.forget_dead`. SQS itself forgets letters after 14 days."""
-        forgotten = 0
-        for queue in QUEUES:
-            for sent_at, message, _ in self._letters(queue, LOOKS_MAX * BATCH_MAX, keep_held=True):
-                if sent_at < before:
-                    self._delete(queue + DEAD, message.receipt)
-                    forgotten += 1
-                else:
-                    self._change_visibility(message, 0, queue + DEAD)
-        return forgotten
+        """See `Queue.forget_dead`, of a thousand letters a queue. After 14 days SQS itself forgets them."""
+        if before < self._clock.now() - RETENTION_SECONDS:
+            return 0
+        return self._letters.forget(before)
 
     def size(self, queue: str) -> int:
-        """See `Queue.size`: an estimate."""
-        with self._translated(queue):
-            found = self._client.get_queue_attributes(QueueUrl=self._url(queue), AttributeNames=list(_COUNTS))
-        return sum(int(found["Attributes"].get(name, "0")) for name in _COUNTS)
+        """See `Queue.size`: an estimate, right within a minute."""
+        return self._calls.count(self._name_of(queue))
 
-    def _send_batch(self, queue: str, texts: Sequence[str], delay: int) -> None:
-        left: dict[str, SendMessageBatchRequestEntryTypeDef] = {
-            str(number): {"Id": str(number), "MessageBody": text, "DelaySeconds": delay}
-            for number, text in enumerate(texts)
-        }
-        for _ in range(SENDS_MAX):
-            with self._translated(queue):
-                answer = self._client.send_message_batch(QueueUrl=self._url(queue), Entries=list(left.values()))
-            failed = {each["Id"]: each for each in answer.get("Failed", [])}
-            left = {number: entry for number, entry in left.items() if number in failed}
-            if not left:
-                return
-        raise Temporary("queue.busy", f"{len(left)} messages could not be sent to the queue {self._name(queue)}")
+    def _name_of(self, queue: str) -> str:
+        return name_of(self._prefix, queue)
 
-    def _receive(self, queue: str, lease_seconds: float, wait_seconds: int) -> Message | None:
+    def _take(self, queue: str, lease_seconds: float, wait_seconds: int) -> Message | None:
         """A message of one queue; those that nobody can read are buried on the way, a bounded number of them."""
         for _ in range(UNREADABLE_MAX):
-            with self._translated(queue):
-                found = self._client.receive_message(
-                    QueueUrl=self._url(queue),
-                    MaxNumberOfMessages=1,
-                    VisibilityTimeout=_visibility(lease_seconds),
-                    WaitTimeSeconds=wait_seconds,
-                    MessageSystemAttributeNames=["ApproximateReceiveCount"],
-                ).get("Messages", [])
-            if not found:
+            page = self._calls.receive(
+                self._name_of(queue), held_seconds=max(1.0, lease_seconds), wait_seconds=wait_seconds
+            )
+            if not page:
                 return None
-            body = _body_of(found[0]["Body"])
-            deliveries = int(found[0]["Attributes"]["ApproximateReceiveCount"])
-            if body is not None:
-                return Message(found[0]["MessageId"], queue, body, deliveries, found[0]["ReceiptHandle"])
-            self._bury(queue, json.dumps({"text": found[0]["Body"]}), deliveries, "the message is no JSON object")
-            self._delete(queue, found[0]["ReceiptHandle"])
+            found = page[0]
+            try:
+                return Message(found.id, queue, body_of(found.text), found.receptions, found.receipt)
+            except Permanent as error:
+                self._letters.add(queue, unreadable(found.text), found.receptions, error.message)
+                self._calls.delete(self._name_of(queue), found.receipt)
         return None
 
-    def _bury(self, queue: str, text: str, deliveries: int, reason: str) -> None:
-        said = {"reason": json.dumps(reason[:REASON_CHARACTERS_MAX]), "deliveries": str(deliveries)}
-        with self._translated(queue + DEAD):
-            self._client.send_message(
-                QueueUrl=self._url(queue + DEAD),
-                MessageBody=text,
-                MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in said.items()},
-            )
 
-    def _letters(self, queue: str, limit: int, *, keep_held: bool = False) -> list[tuple[float, Message, str]]:
-        """When each dead letter of a queue was sent, the letter, and its reason."""
-        found: list[tuple[float, Message, str]] = []
-        for _ in range(LOOKS_MAX):
-            with self._translated(queue + DEAD):
-                page = self._client.receive_message(
-                    QueueUrl=self._url(queue + DEAD),
-                    MaxNumberOfMessages=BATCH_MAX,
-                    VisibilityTimeout=LOOK_SECONDS,
-                    MessageSystemAttributeNames=["All"],
-                    MessageAttributeNames=["All"],
-                ).get("Messages", [])
-            found += [_letter(queue, each) for each in page]
-            if not page or len(found) >= limit:
-                break
-        if not keep_held:
-            for _, message, _ in found:
-                self._change_visibility(message, 0, queue + DEAD)
-        return found
+class _Ended:
+    """The receipts that were acknowledged, released or buried here, the newest of them."""
 
-    def _change_visibility(self, message: Message, seconds: float, queue: str = "") -> bool:
-        queue = queue or message.queue
-        with self._translated(queue):
-            try:
-                self._client.change_message_visibility(
-                    QueueUrl=self._url(queue), ReceiptHandle=message.receipt, VisibilityTimeout=_visibility(seconds)
-                )
-            except ClientError as error:
-                if code_of(error) not in _LEASE_LOST:
-                    raise
-                return False
-        return True
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._receipts: dict[str, None] = {}
 
-    def _delete(self, queue: str, receipt: str) -> None:
-        with self._translated(queue):
-            try:
-                self._client.delete_message(QueueUrl=self._url(queue), ReceiptHandle=receipt)
-            except ClientError as error:
-                if code_of(error) not in _LEASE_LOST:
-                    raise
+    def has(self, receipt: str) -> bool:
+        return receipt in self._receipts
 
-    def _name(self, queue: str) -> str:
-        return f"{self._prefix}-{queue}"
+    @contextmanager
+    def ending(self, receipt: str) -> Iterator[bool]:
+        """Whether the receipt still counts; no more once the context began, unless it fails."""
+        with self._lock:
+            held = receipt not in self._receipts
+            self._receipts[receipt] = None
+            if len(self._receipts) > ENDED_MAX:
+                del self._receipts[next(iter(self._receipts))]
+        try:
+            yield held
+        except BytereelError:
+            with self._lock:
+                self._receipts.pop(receipt, None)
+            raise
 
-    def _url(self, queue: str) -> str:
-        if queue not in self._urls:
-            self._urls[queue] = self._client.get_queue_url(QueueName=self._name(queue))["QueueUrl"]
-        return self._urls[queue]
 
-    def _translated(self, queue: str) -> Any:
-        return translated(f"the queue {self._name(queue)}")
+def name_of(prefix: str, queue: str) -> str:
+    """What SQS calls a queue of the road."""
+    return f"{prefix}-{queue}"
+
+
+def dead_name_of(prefix: str, queue: str) -> str:
+    """What SQS calls the dead letters of a queue of the road."""
+    return f"{prefix}-{queue}-dead"
 
 
 def create_queues(
@@ -221,59 +198,21 @@ def create_queues(
     prefix: str,
     names: Sequence[str] = QUEUES,
     *,
-    visibility_seconds: int = 60,
-    receives_max: int = 25,
+    visibility_seconds: int = VISIBILITY_SECONDS,
+    receptions_max: int = RECEPTIONS_MAX,
 ) -> None:
-    """Make the queues and those of their dead letters where there are none. Idempotent.
+    """Make the queues and those of their dead letters; what is there already stays as it is. Idempotent.
 
-    SQS moves a message to the dead letters itself after `receives_max` receptions: a net below the road's own limits.
+    SQS itself moves a message to the dead letters on its next reception after `receptions_max` (1..1000): a net
+    below the road's own limits. Where Lambda receives, `visibility_seconds` is no less than the function's timeout.
     """
-    for name in names:
-        with translated(f"the queue {prefix}-{name}"):
-            dead = client.create_queue(QueueName=f"{prefix}-{name}{DEAD}", Attributes=_retention())["QueueUrl"]
-            arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-            redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": receives_max})
-            attributes = {**_retention(), "VisibilityTimeout": str(visibility_seconds), "RedrivePolicy": redrive}
-            client.create_queue(QueueName=f"{prefix}-{name}", Attributes=attributes)
-
-
-def _retention() -> dict[Any, str]:
-    return {"MessageRetentionPeriod": str(RETENTION_SECONDS)}
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        if batch and (len(batch) == BATCH_MAX or size + len(text) > BATCH_BYTES_MAX):
-            yield batch
-            batch, size = [], 0
-        batch.append(text)
-        size += len(text)
-    if batch:
-        yield batch
-
-
-def _visibility(seconds: float) -> int:
-    return min(VISIBILITY_SECONDS_MAX, math.ceil(max(0.0, seconds)))
-
-
-def _body_of(text: str) -> Mapping[str, Any] | None:
-    try:
-        body = json.loads(text)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _letter(queue: str, found: "MessageTypeDef") -> tuple[float, Message, str]:
-    attributes = found.get("MessageAttributes", {})
-    system = found.get("Attributes", {})
-    received = system.get("ApproximateReceiveCount", "1")
-    reason = _UNANSWERED.format(received)
-    if "reason" in attributes:
-        reason = str(json.loads(attributes["reason"]["StringValue"]))
-    deliveries = int(attributes["deliveries"]["StringValue"]) if "deliveries" in attributes else int(received)
-    body = _body_of(found["Body"]) or {"text": found["Body"]}
-    message = Message(found["MessageId"], queue, body, deliveries, found["ReceiptHandle"])
-    return int(system.get("SentTimestamp", 0)) / 1000, message, reason
+    for queue in names:
+        name, dead_name = name_of(prefix, queue), dead_name_of(prefix, queue)
+        create_queue(client, dead_name, {"MessageRetentionPeriod": str(RETENTION_SECONDS)})
+        redrive = {"deadLetterTargetArn": arn_of(client, dead_name), "maxReceiveCount": receptions_max}
+        attributes = {
+            "MessageRetentionPeriod": str(RETENTION_SECONDS),
+            "VisibilityTimeout": str(visibility_seconds),
+            "RedrivePolicy": json.dumps(redrive),
+        }
+        create_queue(client, name, attributes)

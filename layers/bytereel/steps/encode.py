@@ -61,12 +61,11 @@ def encode_segment(
 
 
 def cost_of(ports: Ports, conversions: Conversions, body: Body) -> int:
-    """The most memory that the segment that `body` names will take; 0 when there is nothing to convert."""
-    job_id, index = segment_of(body)
-    job, segment = ports.jobs.get(job_id), ports.jobs.segment(job_id, index)
-    if job is None or job.plan is None or segment is None or segment.state is SegmentState.DONE:
+    """The most memory that the segment that `body` names will take; 0 when its job takes no segments now."""
+    job = ports.jobs.get(segment_of(body)[0])
+    if job is None or job.plan is None or job.state not in JOB_TRANSITIONS["start"][0]:
         return 0
-    return conversions[job.conversion].segment_cost_bytes(job.plan, segment.stage)
+    return conversions[job.conversion].segment_cost_bytes(job.plan, job.stage)
 
 
 def _convert(ports: Ports, conversion: Conversion, job: Job, segment: Segment, watch: LeaseWatch) -> None:
