@@ -34,7 +34,7 @@ DROP_FOLDERS = ("archive", "restore")
 """Made in every inbox folder, so that a file can be dropped there."""
 
 DAY_SECONDS = 86400.0
-READ_BYTES = 8 << 20
+READ_BYTES = 16 << 20
 """What one request to a store asks for of a source."""
 
 

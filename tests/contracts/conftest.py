@@ -1,5 +1,6 @@
 """The adapters that every contract suite runs against."""
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from bytereel.adapters.aws import make_client
-from bytereel.adapters.clock import ManualClock
+from bytereel.adapters.clock import ManualClock, SystemClock
 from bytereel.adapters.dynamodb import DynamoJobs
 from bytereel.adapters.dynamodb_table import create_table
 from bytereel.adapters.folder_objects import FolderObjects
@@ -17,6 +18,7 @@ from bytereel.adapters.memory_queue import MemoryQueue
 from bytereel.adapters.sqlite_database import Database
 from bytereel.adapters.sqlite_jobs import SqliteJobs
 from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.sqs import SqsQueue, create_queues
 from bytereel.ports import JobTable, ObjectStore, Queue
 from moto import mock_aws
 from s3_stores import S3_STORES, StoreBucket, client_of, made
@@ -25,10 +27,13 @@ from localstack.servers import REGION, Server
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_sqs import SQSClient
 
 Outcome = TypeVar("Outcome")
 
 ADAPTERS = ("memory", "embedded")
+SQS_SERVERS = ("moto", "ministack")
+QUEUE_NAMES = ("q", "r", "low", "high")
 TABLE = "bytereel-jobs"
 KEEP_SECONDS = 4e9
 """Rows expire a century after the moments of the tests, which are of 1970: an emulator must not clear them."""
@@ -115,15 +120,44 @@ def _refuse_to_scan(**_: object) -> None:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock(request: pytest.FixtureRequest) -> "ManualClock | SleepingClock":
+    """A clock to be moved; where the queue is a server's, moving it takes that long."""
+    callspec = getattr(request.node, "callspec", None)
+    served = callspec is not None and callspec.params.get("queue") in SQS_SERVERS
+    return SleepingClock() if served else ManualClock()
 
 
-@pytest.fixture(params=ADAPTERS)
+class SleepingClock(SystemClock):
+    """The time of this machine, moved by waiting: a little longer, for servers have clocks of their own."""
+
+    def advance(self, seconds: float) -> None:
+        """Wait."""
+        self.sleep(seconds + 0.05)
+
+
+@pytest.fixture(params=(*ADAPTERS, *SQS_SERVERS))
 def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Queue:
-    if request.param == "memory":
-        return MemoryQueue(clock)
-    return SqliteQueue(Database(tmp_path / "state.db"), clock)
+    if request.param in ADAPTERS:
+        return MemoryQueue(clock) if request.param == "memory" else SqliteQueue(Database(tmp_path / "state.db"), clock)
+    client = request.getfixturevalue(f"{request.param}_sqs")
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    create_queues(client, prefix, QUEUE_NAMES)
+    return SqsQueue(client, prefix, QUEUE_NAMES, wait_seconds=0, clock=clock)
+
+
+@pytest.fixture
+def moto_sqs() -> Iterator["SQSClient"]:
+    """A client of SQS in this process. Not for threads: moto takes no locks."""
+    with mock_aws():
+        yield make_client("sqs", region=REGION)
+
+
+@pytest.fixture(scope="session")
+def ministack_sqs(ministack_server: Server) -> "SQSClient":
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ministack_server.environment.items():
+            patch.setenv(name, value)
+        return make_client("sqs", endpoint_url=ministack_server.endpoint_url)
 
 
 @pytest.fixture

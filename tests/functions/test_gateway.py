@@ -356,6 +356,17 @@ def test_many_posts_at_once_are_all_stored(tmp_path: Path) -> None:
         assert sorted(int(body["key"]) for body in door.queued()) == list(range(300))
 
 
+def test_an_answer_on_a_connection_that_is_kept_waits_for_nothing(door: Door) -> None:
+    connection = http.client.HTTPConnection(door.host, door.port, timeout=20)
+    started_at = time.monotonic()
+    for _ in range(25):
+        connection.request("POST", "/events", json.dumps(webhook("in/a")))
+        assert connection.getresponse().read()
+    assert time.monotonic() - started_at < 25 * 0.04, "delayed acknowledgements of TCP take 40 ms each"
+    connection.close()
+    assert len(door.queued()) == 25
+
+
 def test_every_answer_is_one_line_of_the_log_and_a_health_check_none(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:

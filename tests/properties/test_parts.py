@@ -111,7 +111,7 @@ def test_a_stream_of_5_tib_fits_in_its_parts():
 def test_a_stream_is_cut_into_parts_of_the_planned_length(chunks):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bytereel.adapters.s3_parts.FIRST_PART_BYTES", 16)
-        parts = [(bytes(body), is_last) for body, is_last in cut(chunks)]
+        parts = [(bytes(body), is_last) for body, is_last in cut(chunks, bytearray(b"left over"))]
     assert b"".join(body for body, _ in parts) == b"".join(chunks)
     assert [is_last for _, is_last in parts] == [False] * (len(parts) - 1) + [True]
     assert all(len(body) == 16 for body, _ in parts[:-1])

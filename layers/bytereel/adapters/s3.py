@@ -15,6 +15,7 @@ An absent bucket is Permanent `service.absent`; `stat` cannot tell it from an ab
 are `Place`s: a bucket of the store, and what keys start with there.
 """
 
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class S3Objects:
         self._client = client
         self._places = places
         self._versioned: set[str] = set()
+        self._kept = threading.local()
 
     def url_of(self, ref: ObjectRef) -> str:
         """Where a user finds the object: `s3://bucket/key`. Raises: Permanent `object.bad_key`."""
@@ -101,16 +103,15 @@ class S3Objects:
     def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
         """See `ObjectStore.put`."""
         write = _Write(ref, self._name(ref), if_absent, uuid.uuid4().hex)
-        bodies = cut(chunks)
-        body, is_last = next(bodies)
-        if is_last:
-            return self._put_body(write, body)
-        with self._settling(write), opened(self._client, write.name, ref, write.headers) as upload:
-            upload.send(1, body, crc := crc32c(body))
-            whole = Part(ref, len(body), crc)
-            del body  # the next one is gathered in its place, not beside it
-            whole = _send_rest(upload, whole, bodies)
-            write.answer = upload.complete(whole, if_absent=if_absent)
+        with self._body_of_thread() as gathered:
+            bodies = cut(chunks, gathered)
+            body, is_last = next(bodies)
+            if is_last:
+                return self._put_body(write, body)
+            with self._settling(write), opened(self._client, write.name, ref, write.headers) as upload:
+                upload.send(1, body, crc := crc32c(body))
+                whole = _send_rest(upload, Part(ref, len(body), crc), bodies)
+                write.answer = upload.complete(whole, if_absent=if_absent)
         return self._stored(write, whole)
 
     def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
@@ -163,6 +164,16 @@ class S3Objects:
         with calls() as pool:
             sources = list(pool.map(proved, range(1, len(parts) + 1), parts))
         return Composition(self._client, pieces, head, sources, tail)
+
+    @contextmanager
+    def _body_of_thread(self) -> Iterator[bytearray]:
+        """What this thread's last `put` gathered, to be written over: touching new memory is slow."""
+        body: bytearray = self._kept.__dict__.pop("body", None) or bytearray()
+        try:
+            yield body
+        finally:
+            if len(body) <= FIRST_PART_BYTES:
+                self._kept.body = body
 
     def _put_body(self, write: _Write, body: bytearray) -> ObjectInfo:
         whole = Part(write.ref, len(body), crc32c(body))
@@ -236,7 +247,6 @@ def _send_rest(upload: MultipartUpload, whole: Part, bodies: Iterator[tuple[byte
         upload.send(number, body, crc := crc32c(body))
         crc = crc32c_combine(whole.crc32c, crc, len(body))
         whole = Part(whole.ref, whole.size_bytes + len(body), crc)
-        del body  # as in `put`
     return whole
 
 

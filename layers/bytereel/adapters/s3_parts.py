@@ -59,13 +59,13 @@ def stream_part_bytes(number: int) -> int:
     return FIRST_PART_BYTES if number <= FIRST_PARTS else LATER_PART_BYTES
 
 
-def cut(chunks: Iterable[Buffer]) -> Iterator[tuple[bytearray, bool]]:
+def cut(chunks: Iterable[Buffer], body: bytearray) -> Iterator[tuple[bytearray, bool]]:
     """The chunks' bytes as parts of a stream, each with whether it is the last; at least one part, maybe empty.
 
-    Chunks are copied: they may reuse one buffer. So may the parts: one is gone when the next is asked for. Raises:
-    Permanent `object.too_large`.
+    Chunks are copied: they may reuse one buffer. So do the parts: each is `body`, and gone when the next is asked
+    for. Raises: Permanent `object.too_large`.
     """
-    number, filled, body = 1, 0, bytearray()
+    number, filled = 1, 0
     for chunk in chunks:
         rest = memoryview(chunk).cast("B")
         while len(rest):

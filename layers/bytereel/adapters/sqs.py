@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bytereel.adapters.clock import SystemClock
 from bytereel.adapters.sqs_calls import SqsCalls, arn_of, create_queue
-from bytereel.adapters.sqs_letters import SqsLetters, unreadable
+from bytereel.adapters.sqs_letters import SqsLetters, dead_name_of, name_of, unreadable
 from bytereel.errors import BytereelError, Permanent
 from bytereel.events import body_of
 from bytereel.messages import INTAKE, QUEUES
@@ -64,7 +64,7 @@ class SqsQueue:
     ) -> None:
         self._calls = SqsCalls(client)
         self._prefix = prefix
-        self._letters = SqsLetters(self._calls, lambda queue: dead_name_of(prefix, queue), names)
+        self._letters = SqsLetters(self._calls, prefix, names)
         self._wait_seconds = wait_seconds
         self._wait_on = wait_on
         self._clock = clock or SystemClock()
@@ -181,16 +181,6 @@ class _Ended:
             with self._lock:
                 self._receipts.pop(receipt, None)
             raise
-
-
-def name_of(prefix: str, queue: str) -> str:
-    """What SQS calls a queue of the road."""
-    return f"{prefix}-{queue}"
-
-
-def dead_name_of(prefix: str, queue: str) -> str:
-    """What SQS calls the dead letters of a queue of the road."""
-    return f"{prefix}-{queue}-dead"
 
 
 def create_queues(

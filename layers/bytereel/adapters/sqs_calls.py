@@ -3,6 +3,7 @@
 botocore repeats a request that failed in passing; what one request did only in part is repeated here.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,13 @@ class SqsCalls:
         with _about(name):
             answer = self._client.get_queue_attributes(QueueUrl=self._url_of(name), AttributeNames=kinds)
         return sum(int(answer.get("Attributes", {}).get(kind, "0")) for kind in kinds)
+
+    def receptions_max(self, name: str) -> int:
+        """After how many receptions SQS itself moves a message to the dead letters; 0 where it never does."""
+        with _about(name):
+            answer = self._client.get_queue_attributes(QueueUrl=self._url_of(name), AttributeNames=["RedrivePolicy"])
+        policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy") or "{}")
+        return int(policy.get("maxReceiveCount", 0))
 
     def _url_of(self, name: str) -> str:
         if name not in self._urls:

@@ -6,7 +6,7 @@ looking never moves them on.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,24 +31,24 @@ DELIVERIES = "deliveries"
 
 
 class SqsLetters:
-    """The dead letters of queues; `name_of` gives the name of a queue's dead letters."""
+    """The dead letters of the road's queues, whose names start with `prefix`."""
 
-    def __init__(self, calls: SqsCalls, name_of: Callable[[str], str], queues: Sequence[str]) -> None:
+    def __init__(self, calls: SqsCalls, prefix: str, queues: Sequence[str]) -> None:
         self._calls = calls
-        self._name_of = name_of
+        self._prefix = prefix
         self._queues = queues
 
     def add(self, queue: str, body: Mapping[str, Any], deliveries: int, reason: str) -> None:
         """Keep a body with its reason, of which the first thousand characters stay."""
         notes = {REASON: json.dumps(reason[:REASON_CHARACTERS_MAX]), DELIVERIES: str(deliveries)}
-        self._calls.send_noted(self._name_of(queue), json.dumps(body), notes)
+        self._calls.send_noted(dead_name_of(self._prefix, queue), json.dumps(body), notes)
 
     def oldest(self, limit: int) -> Sequence[tuple[Message, str]]:
         """Up to `limit` letters of all queues with their reasons, oldest first."""
         found: list[tuple[float, Message, str]] = []
         for queue in self._queues:
             with self._looking_at(queue) as letters:
-                found += [(letter.sent_at, *_read(queue, letter)) for letter in letters]
+                found += [(letter.sent_at, *self._read(queue, letter)) for letter in letters]
         found.sort(key=lambda each: each[0])
         return [(message, reason) for _, message, reason in found[:limit]]
 
@@ -58,13 +58,15 @@ class SqsLetters:
         for queue in self._queues:
             with self._looking_at(queue) as letters:
                 old = [letter for letter in letters if letter.sent_at < before]
-                forgotten += sum(self._calls.delete(self._name_of(queue), letter.receipt) for letter in old)
+                forgotten += sum(
+                    self._calls.delete(dead_name_of(self._prefix, queue), letter.receipt) for letter in old
+                )
         return forgotten
 
     @contextmanager
     def _looking_at(self, queue: str) -> Iterator[Sequence[Received]]:
         """The letters of a queue, hidden from others while the context lasts."""
-        name = self._name_of(queue)
+        name = dead_name_of(self._prefix, queue)
         expected = min(LETTERS_MAX, self._calls.count(name, [VISIBLE]))
         found: dict[str, Received] = {}
         try:
@@ -80,22 +82,32 @@ class SqsLetters:
         finally:
             self._calls.show(name, [letter.receipt for letter in found.values()])
 
+    def _read(self, queue: str, letter: Received) -> tuple[Message, str]:
+        """A letter and its reason; one that SQS itself moved here brings none."""
+        try:
+            body: Mapping[str, Any] = body_of(letter.text)
+        except Permanent:
+            body = unreadable(letter.text)
+        deliveries = letter.notes.get(DELIVERIES, "")
+        if REASON in letter.notes and deliveries.isdecimal():
+            return Message(letter.id, queue, body, int(deliveries), ""), _reason_in(letter.notes[REASON])
+        number = self._calls.receptions_max(name_of(self._prefix, queue))
+        return Message(letter.id, queue, body, number, ""), f"received {number} times without an answer"
+
+
+def name_of(prefix: str, queue: str) -> str:
+    """What SQS calls a queue of the road."""
+    return f"{prefix}-{queue}"
+
+
+def dead_name_of(prefix: str, queue: str) -> str:
+    """What SQS calls the dead letters of a queue of the road."""
+    return f"{prefix}-{queue}-dead"
+
 
 def unreadable(text: str) -> Mapping[str, Any]:
     """A body that stands for a text which is none."""
     return {"text": text[:TEXT_CHARACTERS_MAX]}
-
-
-def _read(queue: str, letter: Received) -> tuple[Message, str]:
-    """A letter and its reason; one that SQS itself moved here brings none."""
-    try:
-        body: Mapping[str, Any] = body_of(letter.text)
-    except Permanent:
-        body = unreadable(letter.text)
-    deliveries = letter.notes.get(DELIVERIES, "")
-    reason = _reason_in(letter.notes.get(REASON, ""))
-    number = int(deliveries) if deliveries.isdecimal() else letter.receptions
-    return Message(letter.id, queue, body, number, ""), reason or f"received {number} times without an answer"
 
 
 def _reason_in(note: str) -> str:

@@ -3,6 +3,7 @@
 It drains on SIGTERM, on SIGINT, and when the process that started it is gone.
 """
 
+import gc
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ def main() -> int:
     except ValueError:
         return 0  # whoever started this was gone before it had said anything
     parent = chosen.pop(PARENT, os.getppid())
+    gc.disable()  # what is loaded now stays for good: a quarter of the start would go into looking for garbage in it
     try:
         settings = load_settings(**chosen)
         configure_logging(settings.log_level)
@@ -47,6 +49,8 @@ def main() -> int:
         configure_logging("info")
         log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line
         return EXIT_UNUSABLE
+    gc.freeze()
+    gc.enable()
     with owned_name(home) as owner:
         worker = Worker(home.ports, conversions, settings, owner, alive=lambda: os.getppid() == parent)
         for number in (signal.SIGTERM, signal.SIGINT):
