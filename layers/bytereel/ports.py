@@ -266,9 +266,9 @@ class Ports:
     jobs: JobTable
     queue: Queue
     clock: Clock
-    put_bytes_max: int = 0
-    """The memory that one `put` of the store holds at most, beyond the chunk it was given."""
-    read_bytes: int = 0
-    """How much of a source is asked for at once where the store is far away; 0 where it is near."""
     inbox: Place = field(default_factory=lambda: Place(INBOX))
     """Where the store has the inbox: what its events name."""
+    put_bytes_max: int = field(default=0, kw_only=True)
+    """The memory that one `put` of the store holds at most, beyond the chunk it was given."""
+    read_bytes: int = field(default=0, kw_only=True)
+    """How much of a source is asked for at once where the store is far away; 0 where it is near."""

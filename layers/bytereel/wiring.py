@@ -27,6 +27,7 @@ from bytereel.settings import Settings
 if TYPE_CHECKING:
     from bytereel.adapters.aws import Clients
     from bytereel.adapters.dynamodb import DynamoJobs
+    from bytereel.adapters.minio import MinioEvents
     from bytereel.adapters.s3 import S3Objects
     from bytereel.adapters.sqs import SqsQueue
 
@@ -90,7 +91,9 @@ def _bucket_home(settings: Settings) -> Home:
     _make_folders([path])
     objects, clock = open_objects(settings), SystemClock()
     jobs, queue = _local_state(path, clock)
-    ports = Ports(objects, jobs, queue, clock, objects.put_bytes_max, READ_BYTES, settings.places[INBOX])
+    ports = Ports(
+        objects, jobs, queue, clock, settings.places[INBOX], put_bytes_max=objects.put_bytes_max, read_bytes=READ_BYTES
+    )
     name = f"{settings.inbox_bucket} with its state in {path}"
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
 
@@ -160,12 +163,20 @@ def clients_of(settings: Settings) -> "Clients":
     try:
         from bytereel.adapters.aws import make_client, new_session
     except ImportError as error:
-        raise Permanent(
-            "cloud.not_installed",
-            f"{error.name} is not installed: the settings name an S3 store",
-            hint="pip install 'bytereel[cloud]'",
-        ) from error
+        raise _not_installed(error) from error
     return partial(make_client, endpoint_url=settings.endpoint_url, region=settings.region, session=new_session())
+
+
+def open_event_source(settings: Settings) -> "MinioEvents | None":
+    """What the settings say to listen to, if anything. Raises: Permanent `settings.invalid`, `cloud.not_installed`."""
+    if not settings.listen:
+        return None
+    try:
+        from bytereel.adapters.aws import new_session
+        from bytereel.adapters.minio import MinioEvents
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return MinioEvents(settings.endpoint_url, settings.places[INBOX], new_session(), region=settings.region)
 
 
 def missing_services(settings: Settings) -> list[str]:
@@ -180,6 +191,14 @@ def missing_services(settings: Settings) -> list[str]:
         said += checkup.missing_in_queues(client("sqs"), settings.queues)
         said += checkup.missing_in_table(client("dynamodb"), settings.table)
     return said
+
+
+def _not_installed(error: ImportError) -> Permanent:
+    return Permanent(
+        "cloud.not_installed",
+        f"{error.name} is not installed: the settings name an S3 store",
+        hint="pip install 'bytereel[cloud]'",
+    )
 
 
 def load_conversions(settings: Settings) -> Conversions:

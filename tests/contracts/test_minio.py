@@ -23,13 +23,12 @@ from bytereel.messages import INTAKE, event_of
 from bytereel.model import INBOX, ObjectRef, Place
 from bytereel.ports import Ports
 from bytereel.settings import load_settings
-from bytereel.wiring import Home
+from bytereel.wiring import Home, open_event_source
 from bytereel.workers import listener as listener_module
 from bytereel.workers.listener import (
     PAUSE_SECONDS_MAX,
     PAUSE_SECONDS_MIN,
     EventListener,
-    event_source_of,
     pause_seconds,
 )
 from bytereel.workers.supervisor import Supervisor
@@ -321,7 +320,7 @@ def test_the_same_failure_is_logged_once(queue: Queue, fast: None, caplog: pytes
 
 
 def test_without_the_setting_there_is_nothing_to_listen_to(tmp_path: Path, queue: Queue) -> None:
-    source = event_source_of(load_settings(home=tmp_path))
+    source = open_event_source(load_settings(home=tmp_path))
     assert source is None
     with EventListener(source, queue) as listener:
         assert not listener.has_connected()

@@ -357,9 +357,8 @@ class TestFailures:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "testing")
         away = make_client("sqs", endpoint_url=f"http://127.0.0.1:{free_port()}", region=REGION)
-        with pytest.raises(Temporary) as raised:
+        with pytest.raises(Temporary, match="p-encode"):
             SqsQueue(away, "p").lease([ENCODE], "w", 60)
-        assert raised.value.error_id == "service.unreachable"
 
     def test_credentials_that_the_server_does_not_know_are_rejected(self, tmp_path, monkeypatch):
         monkeypatch.setenv("AUTH", "true")

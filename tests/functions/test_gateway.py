@@ -135,7 +135,7 @@ def test_all_the_records_of_an_event_are_queued_or_none(door: Door) -> None:
     records = [webhook(f"in/{number}")["Records"][0] for number in range(3)]
     assert door.post({"Records": records}).json == {"queued": 3}
     assert [body["key"] for body in door.queued()] == ["0", "1", "2"]
-    records[1] = webhook("in/a", bucket="another")["Records"][0]
+    records[1] = {"eventName": "s3:ObjectCreated:Put"}
     assert door.post({"Records": records}).status == 400
     assert door.queued() == []
 
@@ -156,10 +156,23 @@ def test_an_event_without_a_source_is_taken_and_queues_nothing(door: Door, event
 
 
 @pytest.mark.parametrize(
+    ("event", "error_id"),
+    [
+        (webhook("in/a", bucket="another"), "event.foreign_bucket"),
+        (webhook("out/a"), "event.foreign_prefix"),
+    ],
+)
+def test_an_event_about_something_else_than_the_inbox_is_taken_lest_it_hold_up_the_others(
+    door: Door, event: Any, error_id: str
+) -> None:
+    answer = door.post(event)
+    assert (answer.status, answer.json["queued"], answer.json["ignored"]["id"]) == (200, 0, error_id)
+    assert door.queued() == []
+
+
+@pytest.mark.parametrize(
     ("body", "error_id"),
     [
-        (json.dumps(webhook("in/a", bucket="another")).encode(), "event.foreign_bucket"),
-        (json.dumps(webhook("out/a")).encode(), "event.foreign_prefix"),
         (b'{"Records": 3}', "event.malformed"),
         (b"{}", "message.malformed"),
         (b"", "event.malformed"),

@@ -1,7 +1,6 @@
 """Takes the webhooks of stores over HTTP and queues the sources that they are about.
 
-200 is answered once the queue has made them durable, and never before. An event that can make no job is answered
-400, so that the log of its sender shows it; whatever prevents the queueing is answered 503, and the sender's spool
+200 is answered once the queue has made them durable, and never before. What is no event is answered 400; whatever prevents the queueing is answered 503, and the sender's spool
 keeps the event. An event is a hint and nothing more: intake looks up what the store holds.
 
 | request | answer |
@@ -29,10 +28,12 @@ from bytereel.events import body_of, sources_in
 from bytereel.messages import INTAKE, event_of
 from bytereel.model import ObjectRef, Place
 from bytereel.ports import Ports
+from bytereel.stages import reason_of
 
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
+FOREIGN = ("event.foreign_bucket", "event.foreign_prefix")
 BODY_SECONDS_MAX = 30.0
 RETRY_SECONDS = 3
 """How long a sender should wait after a 503; a MinIO-compatible server waits as long between its tries."""
@@ -89,11 +90,18 @@ class Gateway:
         return hmac.compare_digest(given.strip().encode("utf-8"), self._token) and scheme.lower() == "bearer"
 
     def _keep(self, body: bytes) -> Response:
-        """Make the body's sources durable in the queue, all or none, then answer."""
+        """Make the body's sources durable in the queue, all or none, then answer.
+
+        An event about something else than the inbox is taken too, with a warning: whoever sent it would send it for
+        ever, and everything behind it would wait.
+        """
         try:
             sources = sources_of(body, self._ports.inbox)
         except Permanent as error:
-            return _failure(400, error)
+            if error.error_id not in FOREIGN:
+                return _failure(400, error)
+            log.warning("an event is ignored: %s", reason_of(error))
+            return JSONResponse({"queued": 0, "ignored": error.to_dict()})
         if sources:
             try:
                 self._ports.queue.send(INTAKE, [event_of(source) for source in sources])

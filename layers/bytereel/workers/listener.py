@@ -12,11 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from bytereel.errors import BytereelError, Permanent
+from bytereel.errors import BytereelError
 from bytereel.messages import INTAKE
-from bytereel.model import INBOX
 from bytereel.ports import Queue
-from bytereel.settings import Settings
 from bytereel.stages import reason_of
 
 log = logging.getLogger(__name__)
@@ -104,19 +102,3 @@ def pause_seconds(failures: int, uniform: Callable[[float, float], float]) -> fl
     """How long to wait after so many failures in a row: doubling up to a bound, and never the same for everybody."""
     longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(failures, 32))
     return uniform(longest / 2, longest)
-
-
-def event_source_of(settings: Settings) -> EventSource | None:
-    """What the settings say to listen to, if anything. Raises: Permanent `settings.invalid`, `cloud.not_installed`."""
-    if not settings.listen:
-        return None
-    try:
-        from bytereel.adapters.aws import new_session
-        from bytereel.adapters.minio import MinioEvents
-    except ImportError as error:
-        raise Permanent(
-            "cloud.not_installed",
-            f"{error.name} is not installed: BYTEREEL_LISTEN needs it",
-            hint="pip install 'bytereel[cloud]'",
-        ) from error
-    return MinioEvents(settings.endpoint_url, settings.places[INBOX], new_session(), region=settings.region)

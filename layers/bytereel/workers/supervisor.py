@@ -14,10 +14,10 @@ from functools import partial
 from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
 from bytereel.stages import is_quiet
-from bytereel.wiring import Home
+from bytereel.wiring import Home, open_event_source
 from bytereel.workers.chores import Chore, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch
-from bytereel.workers.listener import EventListener, event_source_of
+from bytereel.workers.listener import EventListener
 from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Supervisor:
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._cursor = ""
-        self._listener = EventListener(event_source_of(settings), home.ports.queue)
+        self._listener = EventListener(open_event_source(settings), home.ports.queue)
         self._reconcile_at: float | None = None
         self._look_at = 0.0
         self._placing = Chore("interrupted uploads", PLACE_SECONDS, partial(place_pending, home))
@@ -101,10 +101,11 @@ class Supervisor:
         return self._is_idle(started_at)
 
     def _is_idle(self, started_at: float) -> bool:
-        """Whether the files that lay in the inbox were seen, no message waits and no job runs."""
+        """Whether what lay in the inbox was seen, no message waits and no job runs."""
         settled_at = started_at + self._settings.settle_seconds
-        if self._announcing.done_at < settled_at:
-            self._announcing.hasten(max(0.0, settled_at - time.monotonic()))
+        looking = self._announcing if self._home.dropped else self._tidying
+        if looking.done_at < settled_at:
+            looking.hasten(max(0.0, settled_at - time.monotonic()))
             return False
         if not is_quiet(self._home.ports.queue):
             return False
