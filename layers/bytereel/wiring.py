@@ -20,7 +20,7 @@ from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 from bytereel.model import BUCKETS, INBOX, ObjectRef
-from bytereel.ports import Inbox, OwnerLeases, Ports
+from bytereel.ports import Inbox, JobTable, OwnerLeases, Ports, Queue
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 
@@ -89,29 +89,23 @@ def _folder_home(path: Path) -> Home:
 def _bucket_home(settings: Settings) -> Home:
     path = settings.home
     _make_folders([path])
-    objects, clock = open_objects(settings), SystemClock()
-    jobs, queue = _local_state(path, clock)
-    ports = Ports(
-        objects, jobs, queue, clock, settings.places[INBOX], put_bytes_max=objects.put_bytes_max, read_bytes=READ_BYTES
-    )
+    objects, (jobs, queue) = open_objects(settings), _local_state(path, SystemClock())
     name = f"{settings.inbox_bucket} with its state in {path}"
+    ports = _on_buckets(settings, objects, jobs, queue)
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
 
 
 def _cloud_home(settings: Settings) -> Home:
     clients = clients_of(settings)
     objects, queue = open_objects(settings, clients), open_queue(settings, clients)
-    ports = Ports(
-        objects,
-        open_jobs(settings, clients),
-        queue,
-        SystemClock(),
-        objects.put_bytes_max,
-        READ_BYTES,
-        settings.places[INBOX],
-    )
     name = f"{settings.inbox_bucket} with the table {settings.table}"
+    ports = _on_buckets(settings, objects, open_jobs(settings, clients), queue)
     return Home(name, ports, BucketInbox(objects, queue), objects.url_of)
+
+
+def _on_buckets(settings: Settings, objects: "S3Objects", jobs: JobTable, queue: Queue) -> Ports:
+    place = settings.places[INBOX]
+    return Ports(objects, jobs, queue, SystemClock(), place, put_bytes_max=objects.put_bytes_max, read_bytes=READ_BYTES)
 
 
 def _local_state(path: Path, clock: SystemClock) -> tuple[SqliteJobs, SqliteQueue]:
