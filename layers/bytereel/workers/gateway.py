@@ -1,7 +1,8 @@
 """Takes the webhooks of stores over HTTP and queues the sources that they are about.
 
 200 is answered once the queue has made them durable, and never before. What is no event is answered 400; whatever
-prevents the queueing is answered 503, and the sender's spool keeps the event. An event is a hint and nothing more: intake looks up what the store holds.
+prevents the queueing is answered 503, and the sender's spool keeps the event. An event is a hint and nothing more:
+intake looks up what the store holds.
 
 | request | answer |
 |---|---|
