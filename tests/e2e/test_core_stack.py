@@ -1,39 +1,47 @@
 """The core stack, deployed to an emulator that enforces its roles: uploads come out as reels, and come back.
 
-Two things are not as on AWS. The functions are not started from their image, which takes a container engine, but from
-a line that imports their handler. And the emulator speaks plain HTTP, so the statement that refuses that is left out.
+What the emulator cannot do is put otherwise in `deployable`. The functions are not started from their image, which
+takes a container engine, but from a line that imports their handler. The emulator speaks plain HTTP, so the statement
+that refuses that is left out.
 """
 
 import json
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from bytereel.adapters.dynamodb_table import KEY_NAMES
+from bytereel.messages import QUEUES
 from bytereel.model import INBOX, JOB_ENDED, Job, JobState, ObjectRef, job_id_of
-from bytereel.settings import load_settings
+from bytereel.settings import Settings, load_settings
 from bytereel.wiring import Home, missing_services, open_home
 from bytereel_codec import decode_file
 from cfnlint.decode import cfn_yaml
-from command_line import environment
+from command_line import SOURCES
 
-from localstack.servers import Server, ministack
+from localstack.servers import REGION, Server, ministack
 
 pytestmark = pytest.mark.e2e
+
+Outcome = TypeVar("Outcome")
 
 TEMPLATE = Path(__file__).parents[2] / "infra" / "core.yaml"
 NAME = "reels"
 ACCOUNT = "000000000000"
 IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/bytereel:latest"
-PARAMETERS = {"Name": NAME, "FunctionsImage": IMAGE, "ProtectTable": "false", "SweepEvery": "rate(1 minute)"}
+PARAMETERS = {"Name": NAME, "FunctionsImage": IMAGE, "ProtectTable": "false", "ParityPercent": "20"}
+HASTE = {"BYTEREEL_SETTLE_SECONDS": "0", "BYTEREEL_KEEP_DONE_DAYS": str(1 / 86400)}
+"""So that one test can see a sweep find what was lost a moment ago, and let go of what is a second old."""
 SECONDS_MAX = 120.0
 MEBIBYTE = 1024 * 1024
+ROLES = ("OnUploadRole", "OnSegmentRole", "OnCompleteRole", "OnScheduleRole")
 
 
 def deployable() -> dict[str, Any]:
@@ -44,6 +52,7 @@ def deployable() -> dict[str, Any]:
         match resource["Type"]:
             case "AWS::Lambda::Function":
                 _start_without_an_engine(resource["Properties"])
+                resource["Properties"]["Environment"]["Variables"] |= HASTE
             case "AWS::Lambda::EventSourceMapping":
                 resource["Properties"]["ScalingConfig"] = {"MaximumConcurrency": 2}  # it compares a parameter as text
             case "AWS::S3::BucketPolicy":
@@ -77,7 +86,7 @@ def _allow_batches(statement: dict[str, Any]) -> None:
 
 @dataclass
 class Stack:
-    """The deployed stack: its outputs, and the road that a user of it sees."""
+    """The deployed stack, as somebody sees it who may do everything."""
 
     server: Server
     outputs: Mapping[str, str]
@@ -85,13 +94,27 @@ class Stack:
     log: Path
 
     def client(self, service: str, **credentials: str) -> Any:
-        chosen = credentials or {
-            "aws_access_key_id": self.server.access_key,
-            "aws_secret_access_key": self.server.secret_key,
-        }
-        return boto3.client(
-            service, endpoint_url=self.server.endpoint_url, region_name=self.outputs["Region"], **chosen
+        """A client with the account's own credentials, or with others."""
+        own = {"aws_access_key_id": self.server.access_key, "aws_secret_access_key": self.server.secret_key}
+        return boto3.client(service, endpoint_url=self.server.endpoint_url, region_name=REGION, **(credentials or own))
+
+    def client_as(self, role: str, service: str) -> Any:
+        """A client that may do what a function's role may."""
+        name = self.resources()[role]
+        arn = self.client("iam").get_role(RoleName=name)["Role"]["Arn"]
+        given = self.client("sts").assume_role(RoleArn=arn, RoleSessionName="test")["Credentials"]
+        return self.client(
+            service,
+            aws_access_key_id=given["AccessKeyId"],
+            aws_secret_access_key=given["SecretAccessKey"],
+            aws_session_token=given["SessionToken"],
         )
+
+    def resources(self) -> Mapping[str, str]:
+        """Logical id -> name or ARN of every resource that was made."""
+        found = self.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
+        assert {each["ResourceStatus"] for each in found} == {"CREATE_COMPLETE"}
+        return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found}
 
     def upload(self, key: str, content: bytes) -> str:
         """Upload as any client would; the id of the job that this must become."""
@@ -100,43 +123,50 @@ class Stack:
 
     def ended(self, job_id: str) -> Job:
         """The job, once it has ended."""
+
+        def found() -> Job | None:
+            job = self.home.ports.jobs.get(job_id)
+            return job if job and job.state in JOB_ENDED else None
+
+        return self.awaited(found, f"the end of the job {job_id}")
+
+    def awaited(self, look: Callable[[], Outcome | None], what: str) -> Outcome:
+        """What `look` finds, once it finds something."""
         deadline = time.monotonic() + SECONDS_MAX
         while time.monotonic() < deadline:
-            job = self.home.ports.jobs.get(job_id)
-            if job and job.state in JOB_ENDED:
-                return job
+            if found := look():
+                return found
             time.sleep(0.05)
-        raise AssertionError(f"the job has not ended: {self.home.ports.jobs.get(job_id)}\n{self.log.read_text()}")
+        raise AssertionError(f"{what} did not come\n{self.log.read_text()[-5000:]}")
 
     def download(self, key: str) -> bytes:
         content: bytes = self.client("s3").get_object(Bucket=self.outputs["OutboxBucket"], Key=key)["Body"].read()
         return content
 
+    def keys(self, bucket: str) -> list[str]:
+        found = self.client("s3").list_objects_v2(Bucket=self.outputs[bucket]).get("Contents", [])
+        return [each["Key"] for each in found]
 
-@contextmanager
-def deployed(server: Server, folder: Path) -> Iterator[Mapping[str, str]]:
-    """The stack's outputs while it stands."""
-    client = boto3.client(
-        "cloudformation",
-        endpoint_url=server.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id=server.access_key,
-        aws_secret_access_key=server.secret_key,
-    )
+    def sweep(self) -> Mapping[str, Any]:
+        """Call the function on schedule once, and have its answer."""
+        answer = self.client("lambda").invoke(FunctionName=f"{NAME}-on-schedule", Payload=b"{}")
+        said: Mapping[str, Any] = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, said
+        return said
+
+
+def deploy(server: Server) -> Mapping[str, str]:
+    """Deploy the stack; its outputs."""
+    client: Any = boto3.client("cloudformation", endpoint_url=server.endpoint_url, region_name=REGION)
     client.create_stack(
         StackName=NAME,
         TemplateBody=json.dumps(deployable()),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in PARAMETERS.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
-    try:
-        client.get_waiter("stack_create_complete").wait(StackName=NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    finally:
-        for event in client.describe_stack_events(StackName=NAME)["StackEvents"]:
-            if "FAILED" in event["ResourceStatus"]:
-                print(event["LogicalResourceId"], event.get("ResourceStatusReason"))
+    client.get_waiter("stack_create_complete").wait(StackName=NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     (stack,) = client.describe_stacks(StackName=NAME)["Stacks"]
-    yield {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 @pytest.fixture(scope="module")
@@ -144,30 +174,125 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     (folder / "tmp").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ.keys() - environment().keys():
+        for name in [name for name in os.environ if name.startswith(("BYTEREEL_", "AWS_", "POWERTOOLS_"))]:
             patch.delenv(name)
         patch.setenv("AUTH", "true")
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        patch.setenv("LOG_LEVEL", "INFO")
-        with ministack(folder) as server, deployed(server, folder) as outputs:
+        patch.setenv("PYTHONPATH", SOURCES)
+        patch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
+        with ministack(folder) as server:
             for name, value in server.environment.items():
                 patch.setenv(name, value)
-            settings = load_settings(
-                inbox_bucket=outputs["InboxBucket"],
-                work_bucket=outputs["WorkBucket"],
-                outbox_bucket=outputs["OutboxBucket"],
-                table=outputs["TableName"],
-                queues=outputs["QueuePrefix"],
-            )
-            (ttl,) = missing_services(settings)  # TimeToLiveSpecification is ignored by the emulator
-            assert "no time to live" in ttl
-            yield Stack(server, outputs, open_home(settings), folder / "ministack" / "log")
+            outputs = deploy(server)
+            yield Stack(server, outputs, open_home(settings_of(outputs)), folder / "ministack" / "log")
 
 
-def test_an_upload_becomes_a_reel_that_decodes_to_it(stack: Stack, tmp_path: Path) -> None:
-    content = random.Random(1).randbytes(3 * MEBIBYTE)
-    job = stack.ended(stack.upload("archive/a b+%41 ünï.bin", content))
-    assert job.state is JobState.DONE, job.reason
-    reel = tmp_path / "reel.mp4"
-    reel.write_bytes(stack.download(job.result["output"]))
-    decode_file(reel, tmp_path / "out")
+def settings_of(outputs: Mapping[str, str]) -> Settings:
+    """What somebody sets who uses the stack from elsewhere."""
+    return load_settings(
+        inbox_bucket=outputs["InboxBucket"],
+        work_bucket=outputs["WorkBucket"],
+        outbox_bucket=outputs["OutboxBucket"],
+        table=outputs["TableName"],
+        queues=outputs["QueuePrefix"],
+        region=outputs["Region"],
+    )
+
+
+def test_every_resource_of_the_template_is_made(stack: Stack) -> None:
+    assert stack.resources().keys() == deployable()["Resources"].keys()
+
+
+def test_the_doctor_misses_nothing_in_the_stack(stack: Stack) -> None:
+    said = missing_services(settings_of(stack.outputs))
+    # The emulator leaves a template's TimeToLiveSpecification out; that the template has one is tested elsewhere.
+    assert [each for each in said if "no time to live on expires_at" not in each] == []
+
+
+def test_the_inbox_alone_tells_the_intake_queue_of_uploads(stack: Stack) -> None:
+    s3 = stack.client("s3")
+    notifications = {
+        bucket: s3.get_bucket_notification_configuration(Bucket=stack.outputs[bucket]).get("QueueConfigurations", [])
+        for bucket in ("InboxBucket", "WorkBucket", "OutboxBucket")
+    }
+    (told,) = notifications.pop("InboxBucket")
+    assert (told["QueueArn"].rpartition(":")[2], told["Events"]) == (f"{NAME}-intake", ["s3:ObjectCreated:*"])
+    assert notifications == {"WorkBucket": [], "OutboxBucket": []}
+
+
+def test_an_upload_becomes_a_reel_and_the_reel_becomes_the_upload_again(stack: Stack, tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(5 * MEBIBYTE)
+    archived = stack.ended(stack.upload("archive/a b+%41 ünï.bin", content))
+    assert archived.state is JobState.DONE, archived.reason
+    reel = stack.download(archived.result["output"])
+    (tmp_path / "reel.mp4").write_bytes(reel)
+    decode_file(tmp_path / "reel.mp4", tmp_path / "decoded")
+    assert (tmp_path / "decoded").read_bytes() == content
+
+    restored = stack.ended(stack.upload("restore/reel.mp4", reel))
+    assert restored.state is JobState.DONE, restored.reason
+    assert stack.download(restored.result["output"]) == content
+    assert stack.awaited(lambda: not stack.keys("WorkBucket"), "an empty work bucket")
+
+
+def test_what_cannot_be_converted_fails_with_a_reason(stack: Stack) -> None:
+    job = stack.ended(stack.upload("restore/no reel.mp4", b"this is no reel"))
+    assert job.state is JobState.FAILED
+    assert job.reason
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_a_message_that_nobody_can_read_is_buried_with_its_reason(stack: Stack, queue: str) -> None:
+    sqs = stack.client("sqs")
+    sqs.send_message(QueueUrl=sqs.get_queue_url(QueueName=f"{NAME}-{queue}")["QueueUrl"], MessageBody="no message")
+
+    def buried() -> str:
+        return next((reason for letter, reason in stack.home.ports.queue.dead() if letter.queue == queue), "")
+
+    assert "received" not in stack.awaited(buried, f"a dead letter of the queue {queue}")
+
+
+def test_a_sweep_finds_what_was_lost_and_lets_go_of_what_is_old(stack: Stack) -> None:
+    s3, inbox, work = stack.client("s3"), stack.outputs["InboxBucket"], stack.outputs["WorkBucket"]
+    told = s3.get_bucket_notification_configuration(Bucket=inbox)["QueueConfigurations"]
+    s3.put_bucket_notification_configuration(Bucket=inbox, NotificationConfiguration={})
+    try:
+        job_id = stack.upload("archive/lost.bin", b"nobody heard of this")
+    finally:
+        s3.put_bucket_notification_configuration(Bucket=inbox, NotificationConfiguration={"QueueConfigurations": told})
+    s3.put_object(Bucket=work, Key="of-no-job/000000.1", Body=b"left behind")
+    time.sleep(1)
+    assert stack.sweep()["announced"] >= 1
+    assert stack.ended(job_id).state is JobState.DONE
+    assert "of-no-job/000000.1" not in stack.keys("WorkBucket")
+
+    time.sleep(1.5)
+    stack.sweep()
+    assert stack.home.ports.jobs.get(job_id) is None
+    assert "archive/lost.bin" not in stack.keys("InboxBucket")
+    assert any(key.startswith("archive/lost.bin") for key in stack.keys("OutboxBucket"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_function_can_write_to_the_inbox_however_much_its_role_allows(stack: Stack, role: str) -> None:
+    iam, name = stack.client("iam"), stack.resources()[role]
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [everything]})
+    wanted = {"Bucket": stack.outputs["InboxBucket"], "Key": "archive/loop.bin", "Body": b""}
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stack.client_as(role, "s3").put_object(**wanted)
+    iam.put_role_policy(RoleName=name, PolicyName="widened", PolicyDocument=document)
+    try:
+        stack.client_as(role, "s3").head_bucket(Bucket=stack.outputs["OutboxBucket"])
+        with pytest.raises(ClientError, match="AccessDenied"):
+            stack.client_as(role, "s3").put_object(**wanted)
+    finally:
+        iam.delete_role_policy(RoleName=name, PolicyName="widened")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_function_can_scan_the_table(stack: Stack, role: str) -> None:
+    table = stack.client_as(role, "dynamodb")
+    table.get_item(TableName=stack.outputs["TableName"], Key={name: {"S": "none"} for name in KEY_NAMES})
+    with pytest.raises(ClientError, match="AccessDenied"):
+        table.scan(TableName=stack.outputs["TableName"])
