@@ -18,6 +18,7 @@ from botocore.exceptions import (
     NoRegionError,
     PartialCredentialsError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from bytereel.errors import BytereelError, Permanent, Temporary
 
@@ -67,7 +68,8 @@ _PASSING = frozenset(
         "TransactionConflictException", "PriorRequestNotComplete", "LimitExceededException",
         "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidPart", "NoSuchUpload",
         "ConditionalRequestConflict",
-        "KmsThrottled", "KMS.ThrottlingException", "ItemCollectionSizeLimitExceededException",
+        "OverLimit", "QueueDeletedRecently", "AWS.SimpleQueueService.OverLimit",
+        "AWS.SimpleQueueService.QueueDeletedRecently", "KmsThrottled", "KMS.ThrottlingException", "ItemCollectionSizeLimitExceededException",
     }
 )  # fmt: skip
 
@@ -132,7 +134,7 @@ def meaning_of(error: ClientError | BotoCoreError, what: str) -> BytereelError:
         return _meaning_of_answer(error, what)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return Permanent("credentials.missing", f"no credentials for {what}", hint=CREDENTIALS_HINT)
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | BotoConnectionError):
         return Temporary(
             "service.unreachable",
             f"{what} cannot be reached: {error}",

@@ -31,6 +31,8 @@ class SweepLimits:
     keep_done_days: float
     settle_seconds: float | None = None
     """How old an object of the inbox without a job is when its event counts as lost; None: the inbox is watched."""
+    quiet_seconds: float = 0.0
+    """How long a running job must be silent while no queue says that it has a message: sizes may be estimates."""
     jobs_max: int = 100
     objects_max: int = 1000
     sources_max: int = 1_000_000
@@ -79,7 +81,7 @@ def _resume(ports: Ports, limits: SweepLimits) -> int:
     sizes = {queue: ports.queue.size(queue) for queue in QUEUES}
     now = ports.clock.now()
     if not any(sizes.values()):
-        stalled = ports.jobs.stalled(now, limits.jobs_max)
+        stalled = ports.jobs.stalled(now - limits.quiet_seconds, limits.jobs_max)
     else:
         stalled = [
             job

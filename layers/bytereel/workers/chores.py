@@ -32,7 +32,10 @@ def tidy(home: Home, settings: Settings, cursor: str = "") -> TidyReport:
     dead_workers = free_the_dead(home.owned, home.owners_folder) if home.owners_folder else 0
     forgotten = home.dropped.forget_gone() if home.dropped and not cursor else 0
     limits = SweepLimits(
-        settings.stall_seconds, settings.keep_done_days, None if home.dropped else settings.settle_seconds
+        settings.stall_seconds,
+        settings.keep_done_days,
+        None if home.dropped else settings.settle_seconds,
+        0.0 if home.path else settings.lease_seconds,
     )
     return TidyReport(dead_workers, forgotten, sweep(home.ports, limits, cursor))
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bytereel.errors import Temporary
+from bytereel.errors import BytereelError
 from bytereel.model import Message, Segment
 from bytereel.ports import Ports
 
@@ -80,5 +80,5 @@ class Heartbeat:
             for each in held:
                 try:
                     each.extend(self._ports, self._lease_seconds)
-                except Temporary as error:
+                except BytereelError as error:
                     log.warning("a lease was not extended, the next beat tries again: %s", error.message)
