@@ -69,7 +69,8 @@ _PASSING = frozenset(
         "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "InvalidPart", "NoSuchUpload",
         "ConditionalRequestConflict",
         "OverLimit", "QueueDeletedRecently", "AWS.SimpleQueueService.OverLimit",
-        "AWS.SimpleQueueService.QueueDeletedRecently", "KmsThrottled", "KMS.ThrottlingException", "ItemCollectionSizeLimitExceededException",
+        "AWS.SimpleQueueService.QueueDeletedRecently",
+        "KmsThrottled", "KMS.ThrottlingException", "ItemCollectionSizeLimitExceededException",
     }
 )  # fmt: skip
 
