@@ -53,6 +53,9 @@ class ObjectStore(Protocol):
     def delete(self, ref: ObjectRef) -> None:
         """Remove the object; no error when it is already gone."""
 
+    def delete_all(self, refs: Sequence[ObjectRef]) -> None:
+        """Remove the objects, as `delete` does each; in few requests where the store can. A failure may leave some."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -238,6 +238,18 @@ def test_delete_removes_and_may_be_repeated(objects):
     objects.delete(ObjectRef("work", "a/b.bin/below"))
 
 
+def test_many_objects_are_deleted_at_once_and_nothing_else_is(objects):
+    gone = [ObjectRef("work", key) for key in ("a/1", "a/2 + %", "b", "new\nline", "a/never there")]
+    kept = ObjectRef("work", "a/3")
+    other = ObjectRef("inbox", "a/1")
+    for ref in (*gone[:-1], kept, other):
+        objects.put(ref, [b"x"])
+    objects.delete_all([])
+    objects.delete_all(gone)
+    objects.delete_all(gone)
+    assert [objects.stat(ref) is None for ref in (*gone, kept, other)] == [True] * 5 + [False] * 2
+
+
 def test_putting_and_deleting_beside_each_other_works(objects, race):
     def cycle(number):
         def run():

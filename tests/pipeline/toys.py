@@ -167,6 +167,7 @@ class Failing:
             "put",
             "compose",
             "delete",
+            "delete_all",
             "create",
             "plan",
             "advance",

@@ -29,7 +29,7 @@ Clients = Callable[[Service], Any]
 ATTEMPTS_MAX = 6
 CONNECT_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 60.0
-CONNECTIONS_MAX = 16
+CONNECTIONS_MAX = 40
 
 CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of this machine"
 

@@ -83,6 +83,11 @@ class FolderObjects:
             found = itertools.islice(walk(folder, prefix, after), limit)
             return [_info(ObjectRef(bucket, key), stat) for key, stat in found]
 
+    def delete_all(self, refs: Sequence[ObjectRef]) -> None:
+        """See `ObjectStore.delete_all`."""
+        for ref in refs:
+            self.delete(ref)
+
     def delete(self, ref: ObjectRef) -> None:
         """See `ObjectStore.delete`."""
         path = self.path_of(ref)

@@ -65,6 +65,11 @@ class MemoryObjects:
             ]
         return sorted(found, key=lambda info: info.ref.key)[:limit]
 
+    def delete_all(self, refs: Sequence[ObjectRef]) -> None:
+        """See `ObjectStore.delete_all`."""
+        for ref in refs:
+            self.delete(ref)
+
     def delete(self, ref: ObjectRef) -> None:
         """See `ObjectStore.delete`."""
         check_key(ref)

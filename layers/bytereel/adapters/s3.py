@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 CONTENT_TYPES = {".mp4": "video/mp4", ".json": "application/json"}
 """What a browser must be told; the store has a type of its own for anything else."""
 
+DELETES_MAX = 1000
 _MAYBE_OURS = REFUSED | {"NoSuchUpload"}
 
 
@@ -151,6 +152,25 @@ class S3Objects:
             except ClientError as error:
                 if code_of(error) not in NO_SUCH_OBJECT:
                     raise
+
+    def delete_all(self, refs: Sequence[ObjectRef]) -> None:
+        """See `ObjectStore.delete_all`: a request for 1000, but for keys that XML cannot hold."""
+        for ref in refs:
+            if not ref.key.isprintable():
+                self.delete(ref)
+        for bucket in {ref.bucket for ref in refs}:
+            names = iter([self._name(ref) for ref in refs if ref.bucket == bucket and ref.key.isprintable()])
+            while batch := list(islice(names, DELETES_MAX)):
+                self._delete_batch(bucket, batch)
+
+    def _delete_batch(self, bucket: str, names: Sequence[Mapping[str, str]]) -> None:
+        keys: Any = [{"Key": name["Key"]} for name in names]
+        with self._translated(bucket):
+            answer = self._client.delete_objects(Bucket=names[0]["Bucket"], Delete={"Objects": keys, "Quiet": True})
+        failed = [each for each in answer.get("Errors", []) if each.get("Code") not in NO_SUCH_OBJECT]
+        if failed:
+            said = f"{len(failed)} objects were not removed, {failed[0].get('Key')!r} for one: {failed[0].get('Code')}"
+            raise Temporary("object.not_removed", said, hint="try again; the policy must allow s3:DeleteObject")
 
     def _composition(self, head: Buffer, parts: Sequence[Part], tail: Buffer) -> Composition:
         """The plan, with every part proved."""

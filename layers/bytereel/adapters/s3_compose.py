@@ -25,7 +25,7 @@ from bytereel.ports import Buffer, Part
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CALLS_AT_ONCE = 8
+CALLS_AT_ONCE = 32
 PROOF_BYTES = 8 << 20
 
 

@@ -56,8 +56,7 @@ def finalize(ports: Ports, conversions: Conversions, body: Body) -> None:
 
 def clear_fragments(objects: ObjectStore, job_id: str) -> None:
     """Delete every fragment of a job."""
-    for info in every_object(objects, WORK, f"{job_id}/"):
-        objects.delete(info.ref)
+    objects.delete_all([info.ref for info in every_object(objects, WORK, f"{job_id}/")])
 
 
 def _to_finalize(ports: Ports, job_id: str) -> Job | None:

@@ -125,8 +125,8 @@ def _clear_orphans(ports: Ports, limits: SweepLimits, cursor: str) -> tuple[int,
     page = ports.objects.list(WORK, after=cursor, limit=limits.objects_max)
     orphans = list(_orphans(ports, limits, page))
     for info in orphans:
-        log.info("orphan %r cleared", info.ref.key)
-        ports.objects.delete(info.ref)
+        log.info("orphan %r is cleared", info.ref.key)
+    ports.objects.delete_all([info.ref for info in orphans])
     end = page[-1].ref.key if len(page) == limits.objects_max else ""
     return len(orphans), sum(info.size_bytes for info in orphans), end
 
