@@ -17,7 +17,7 @@ from bytereel.adapters.memory_jobs import MemoryJobs
 from bytereel.adapters.memory_objects import MemoryObjects
 from bytereel.adapters.sqs import LOOKS_BEFORE_WAITING, RETENTION_SECONDS, UNREADABLE_MAX, SqsQueue, create_queues
 from bytereel.adapters.sqs_calls import BATCH_BYTES_MAX, BATCH_MAX, TEXT_BYTES_MAX, batches_of
-from bytereel.adapters.sqs_letters import REASON_CHARACTERS_MAX
+from bytereel.adapters.sqs_letters import REASON_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
 from bytereel.errors import Permanent, Temporary
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.ports import Ports
@@ -84,6 +84,14 @@ def leased(queue, name=ENCODE, seconds=60):
 
 def numbers_in(queue, name=ENCODE):
     return Counter(message.body["n"] for message in iter(lambda: queue.lease([name], "w", 60), None))
+
+
+def take_no_more_than_sqs_long_did(client, prefix):
+    """Queues made before August 2025, and other servers, take 256 KiB where SQS takes 1 MiB now."""
+    for name in (ENCODE, "encode-dead"):
+        client.set_queue_attributes(
+            QueueUrl=url_of(client, prefix, name), Attributes={"MaximumMessageSize": str(256 * 1024)}
+        )
 
 
 class TestSending:
@@ -201,8 +209,16 @@ class TestDeadLetters:
             assert (letter.queue, letter.body, letter.deliveries) == (ENCODE, {"n": 1}, 2)
             assert reason == "received 2 times without an answer"
 
+    def test_how_often_sqs_hands_a_message_out_is_asked_once(self, queue, client, prefix):
+        for _ in range(12):
+            client.send_message(QueueUrl=url_of(client, prefix, "encode-dead"), MessageBody="{}")
+        with counted(client) as asked:
+            assert [message.deliveries for message, _ in queue.dead()] == [25] * 12
+        assert [body["AttributeNames"] for body in of(asked, "GetQueueAttributes")].count(["RedrivePolicy"]) == 1
+
     @pytest.mark.parametrize("text", ["no json", "[]", "17", '{"n": ', "[" * 200_000, "\U0001f600" * 50_000])
     def test_a_text_that_is_no_message_is_buried_and_the_next_one_served(self, queue, client, prefix, text):
+        take_no_more_than_sqs_long_did(client, prefix)
         client.send_message(QueueUrl=url_of(client, prefix, ENCODE), MessageBody=text)
         queue.send(ENCODE, [{"n": 1}])
         assert leased(queue).body == {"n": 1}
@@ -210,6 +226,16 @@ class TestDeadLetters:
         [(letter, reason)] = queue.dead()
         assert text.startswith(letter.body["text"])
         assert (letter.queue, letter.deliveries, bool(reason)) == (ENCODE, 1, True)
+
+    @pytest.mark.parametrize("text", ["\U0001f600" * 60_000, '\\"' * 120_000])
+    def test_a_body_that_escaped_is_too_large_is_buried_as_the_beginning_of_its_text(self, queue, client, prefix, text):
+        take_no_more_than_sqs_long_did(client, prefix)
+        sent = json.dumps({"text": text}, ensure_ascii=False)
+        client.send_message(QueueUrl=url_of(client, prefix, ENCODE), MessageBody=sent)
+        queue.bury(leased(queue), "\U0001f600" * REASON_CHARACTERS_MAX)
+        [(letter, reason)] = queue.dead()
+        assert letter.body["text"] == json.dumps({"text": text})[:TEXT_CHARACTERS_MAX]
+        assert reason == "\U0001f600" * REASON_CHARACTERS_MAX
 
     def test_a_look_buries_a_bounded_number_of_texts(self, queue, client, prefix):
         for _ in range(UNREADABLE_MAX + 1):
@@ -317,6 +343,7 @@ class TestFailures:
             "MessageNotInflight",
             "AWS.SimpleQueueService.MessageNotInflight",
             "InvalidParameterValue",
+            "InvalidParameterValueException",
         ],
     )
     def test_every_way_to_say_that_a_lease_is_lost_is_understood(self, queue, client, code):
@@ -332,6 +359,20 @@ class TestFailures:
             queue.acknowledge(message)
         assert queue.dead() == []
         assert queue.size(ENCODE) == 1
+
+    @pytest.mark.parametrize("code", ["OverLimit", "AWS.SimpleQueueService.OverLimit"])
+    def test_too_many_messages_held_at_once_is_temporary(self, queue, client, code):
+        with (
+            hooked(client, "before-call.sqs.ReceiveMessage", answering(code, 403)),
+            pytest.raises(Temporary, match="encode") as raised,
+        ):
+            queue.lease([ENCODE], "w", 60)
+        assert raised.value.error_id == "service.busy"
+
+    def test_a_queue_that_was_deleted_a_moment_ago_can_be_made_later(self, client):
+        deleted = answering("AWS.SimpleQueueService.QueueDeletedRecently")
+        with hooked(client, "before-call.sqs.CreateQueue", deleted), pytest.raises(Temporary):
+            create_queues(client, f"test-{uuid.uuid4().hex[:12]}")
 
     def test_an_acknowledgement_that_failed_can_be_made_again(self, queue, client):
         queue.send(ENCODE, [{"n": 1}])
