@@ -41,6 +41,8 @@ VISIBLE: "QueueAttributeNameType" = "ApproximateNumberOfMessages"
 HELD: "QueueAttributeNameType" = "ApproximateNumberOfMessagesNotVisible"
 DELAYED: "QueueAttributeNameType" = "ApproximateNumberOfMessagesDelayed"
 
+# SQS names a receipt as invalid only where it never gave it out; of one that is too old, or whose message is gone or
+# 12 hours old, it says InvalidParameterValue. Some servers write "Exception" behind a code.
 _LEASE_LOST = frozenset({"ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue", "InvalidIdFormat"})
 
 
@@ -177,7 +179,7 @@ class SqsCalls:
             try:
                 call()
             except ClientError as error:
-                if code_of(error).rpartition(".")[2] not in _LEASE_LOST:
+                if code_of(error).rpartition(".")[2].removesuffix("Exception") not in _LEASE_LOST:
                     raise
                 return False
         return True

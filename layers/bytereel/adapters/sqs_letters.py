@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from bytereel.adapters.sqs_calls import BATCH_MAX, VISIBLE, Received, SqsCalls
+from bytereel.adapters.sqs_calls import BATCH_MAX, TEXT_BYTES_MAX, VISIBLE, Received, SqsCalls
 from bytereel.errors import Permanent
 from bytereel.events import body_of
 from bytereel.model import Message
@@ -23,8 +23,8 @@ WAIT_SECONDS = 1
 """A look that waits asks all of SQS' servers, and not a few of them."""
 
 REASON_CHARACTERS_MAX = 1000
-TEXT_CHARACTERS_MAX = 30_000
-"""How much is kept of a text that nobody can read; escaped, it still fits into a message."""
+TEXT_CHARACTERS_MAX = 20_000
+"""How much is kept of a text that nobody can read; at 12 bytes for an escaped character it fits into a message."""
 
 REASON = "reason"
 DELIVERIES = "deliveries"
@@ -37,11 +37,18 @@ class SqsLetters:
         self._calls = calls
         self._prefix = prefix
         self._queues = queues
+        self._receptions: dict[str, int] = {}
 
     def add(self, queue: str, body: Mapping[str, Any], deliveries: int, reason: str) -> None:
-        """Keep a body with its reason, of which the first thousand characters stay."""
+        """Keep a body with its reason, of which the first thousand characters stay.
+
+        A body that others sent may be larger than what can be sent on: the beginning of its text is kept instead.
+        """
+        text = json.dumps(body)
+        if len(text) > TEXT_BYTES_MAX:
+            text = json.dumps(unreadable(text))
         notes = {REASON: json.dumps(reason[:REASON_CHARACTERS_MAX]), DELIVERIES: str(deliveries)}
-        self._calls.send_noted(dead_name_of(self._prefix, queue), json.dumps(body), notes)
+        self._calls.send_noted(dead_name_of(self._prefix, queue), text, notes)
 
     def oldest(self, limit: int) -> Sequence[tuple[Message, str]]:
         """Up to `limit` letters of all queues with their reasons, oldest first."""
@@ -91,8 +98,13 @@ class SqsLetters:
         deliveries = letter.notes.get(DELIVERIES, "")
         if REASON in letter.notes and deliveries.isdecimal():
             return Message(letter.id, queue, body, int(deliveries), ""), _reason_in(letter.notes[REASON])
-        number = self._calls.receptions_max(name_of(self._prefix, queue))
+        number = self._receptions_max(queue)
         return Message(letter.id, queue, body, number, ""), f"received {number} times without an answer"
+
+    def _receptions_max(self, queue: str) -> int:
+        if queue not in self._receptions:
+            self._receptions[queue] = self._calls.receptions_max(name_of(self._prefix, queue))
+        return self._receptions[queue]
 
 
 def name_of(prefix: str, queue: str) -> str:
