@@ -176,7 +176,7 @@ def test_the_inbox_is_compared_once_a_round_and_not_while_a_crowd_waits_for_inta
     road.ports.objects.put(ObjectRef(INBOX, "lost"), [b"abcd"])
     road.clock.advance(10.0)
     limits = replace(LIMITS, settle_seconds=5.0)
-    assert sweep(road.ports, limits, cursor="x").announced == 0
+    assert sweep(road.ports, limits, cursor="work:x").announced == 0
     road.ports.queue.send("intake", [{}] * CROWD)
     assert sweep(road.ports, limits).announced == 0
 
@@ -186,3 +186,20 @@ def test_a_watched_inbox_is_left_to_its_watcher() -> None:
     road.ports.objects.put(ObjectRef(INBOX, "dropped"), [b"abcd"])
     road.clock.advance(1e6)
     assert sweep(road.ports, LIMITS).announced == 0
+
+
+def test_a_round_of_many_pages_resumes_a_job_once_and_looks_at_every_upload() -> None:
+    road = Road()
+    road.put("a", b"abcdefgh")
+    road.deliver_one()
+    lost = [road.ports.objects.put(ObjectRef(INBOX, f"lost {number}"), [b"efgh"]).ref for number in range(7)]
+    for number in range(5):
+        road.ports.objects.put(ObjectRef(WORK, f"orphan/{number:06d}.1"), [b"x"])
+    road.clock.advance(1000.0)
+    limits = replace(LIMITS, settle_seconds=5.0, objects_max=2)
+    reports = [sweep(road.ports, limits)]
+    while reports[-1].cursor:
+        reports.append(sweep(road.ports, limits, reports[-1].cursor))
+    assert sum(each.resumed for each in reports) == 1
+    assert sum(each.announced for each in reports) == len(lost)
+    assert sum(each.orphans for each in reports) == 5

@@ -4,7 +4,6 @@ Nothing here is needed for a job to end when no process ever dies; everything he
 and in several processes. What one call does is bounded; the cursor of its report lets the next go on from there.
 """
 
-import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from bytereel.events import is_marker
 from bytereel.messages import FINALIZE, INTAKE, QUEUES, encode_queue_of, event_of
 from bytereel.model import INBOX, JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState, job_id_of
 from bytereel.ports import Ports
-from bytereel.reading import every_object
 from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
@@ -35,12 +33,11 @@ class SweepLimits:
     """How long a running job must be silent while no queue says that it has a message: sizes may be estimates."""
     jobs_max: int = 100
     objects_max: int = 1000
-    sources_max: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """What a sweep did. `cursor` is where the next one goes on in the work bucket; empty at its end."""
+    """What a sweep did. `cursor` is where the next one goes on; empty at the end of a round."""
 
     resumed: int
     announced: int
@@ -52,17 +49,35 @@ class SweepReport:
 
 
 def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
-    """Resume stalled jobs, clear orphans in work after `cursor`, let go of what is old. Raises: Temporary.
+    """Do a page of a round; one without a cursor begins it. Raises: Temporary.
 
-    A call without a cursor also compares the whole inbox with the jobs.
+    A round resumes what stalled and lets go of what is old, once; compares the inbox with the jobs, then clears the
+    orphans in work, page by page.
     """
-    resumed = _resume(ports, limits)
-    announced = 0 if cursor or limits.settle_seconds is None else _reconcile(ports, limits, limits.settle_seconds)
-    orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, cursor)
+    bucket, _, after = cursor.partition(":")
+    resumed, expired, letters = (0, 0, 0) if cursor else _begin_round(ports, limits)
+    announced, place = 0, after
+    if bucket != WORK:
+        announced, place = _reconcile(ports, limits, after)
+    orphans, orphan_bytes, bucket_next = 0, 0, INBOX
+    if bucket == WORK or not place:
+        orphans, orphan_bytes, place = _clear_orphans(ports, limits, after if bucket == WORK else "")
+        bucket_next = WORK
+    report = SweepReport(
+        resumed, announced, orphans, orphan_bytes, expired, letters, f"{bucket_next}:{place}" if place else ""
+    )
+    _log(report)
+    return report
+
+
+def _begin_round(ports: Ports, limits: SweepLimits) -> tuple[int, int, int]:
+    """How many jobs were resumed, jobs and dead letters let go of."""
     oldest = ports.clock.now() - limits.keep_done_days * DAY_SECONDS
-    expired, letters = _expire(ports, limits, oldest), ports.queue.forget_dead(oldest)
-    report = SweepReport(resumed, announced, orphans, orphan_bytes, expired, letters, cursor)
-    if resumed or announced or orphans or expired or letters:
+    return _resume(ports, limits), _expire(ports, limits, oldest), ports.queue.forget_dead(oldest)
+
+
+def _log(report: SweepReport) -> None:
+    if report.resumed or report.announced or report.orphans or report.expired or report.dead_letters_expired:
         log.info(
             "sweep: %d jobs resumed, %d lost events found, %d orphans of %d bytes cleared, "
             "%d jobs and %d dead letters expired",
@@ -73,7 +88,6 @@ def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
             report.expired,
             report.dead_letters_expired,
         )
-    return report
 
 
 def _resume(ports: Ports, limits: SweepLimits) -> int:
@@ -94,25 +108,22 @@ def _resume(ports: Ports, limits: SweepLimits) -> int:
     return len(stalled)
 
 
-def _reconcile(ports: Ports, limits: SweepLimits, settle_seconds: float) -> int:
-    """Send the intake message of every object of the inbox that has no job; return how many.
+def _reconcile(ports: Ports, limits: SweepLimits, after: str) -> tuple[int, str]:
+    """Send the intake message of each object of a page of the inbox that has no job; how many, and the page's end.
 
     An object is left alone until it is `settle_seconds` old, for its event may be on its way. With a crowd in the
     intake queue nothing is compared: most of what lies there has no job yet.
     """
-    if ports.queue.size(INTAKE) >= CROWD:
-        return 0
-    newest = ports.clock.now() - settle_seconds
-    walk = itertools.islice(every_object(ports.objects, INBOX), limits.sources_max)
-    sources = (info.ref for info in walk if info.modified_at <= newest and not is_marker(info.ref.key))
-    announced = 0
-    while page := list(itertools.islice(sources, limits.objects_max)):
-        unknown = ports.jobs.unknown([job_id_of(source) for source in page])
-        lost = [event_of(source) for source in page if job_id_of(source) in unknown]
-        if lost:
-            ports.queue.send(INTAKE, lost)
-        announced += len(lost)
-    return announced
+    if limits.settle_seconds is None or ports.queue.size(INTAKE) >= CROWD:
+        return 0, ""
+    page = ports.objects.list(INBOX, after=after, limit=limits.objects_max)
+    newest = ports.clock.now() - limits.settle_seconds
+    sources = [info.ref for info in page if info.modified_at <= newest and not is_marker(info.ref.key)]
+    unknown = ports.jobs.unknown([job_id_of(source) for source in sources])
+    lost = [event_of(source) for source in sources if job_id_of(source) in unknown]
+    if lost:
+        ports.queue.send(INTAKE, lost)
+    return len(lost), page[-1].ref.key if len(page) == limits.objects_max else ""
 
 
 def _queue_of(job: Job) -> str:

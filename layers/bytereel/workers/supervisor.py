@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
 CLOUD_LOOK_SECONDS = 1.0
+PAGE_SECONDS = 1.0
+"""How soon the next page of a round of the sweep follows."""
 PLACE_SECONDS = 1.0
 """How often uploads that a crash left between commit and rename are put in their place."""
 RECONCILE_SECONDS = 0.5
@@ -91,6 +93,8 @@ class Supervisor:
 
     def _tidy(self) -> None:
         self._cursor = tidy(self._home, self._settings, self._cursor).swept.cursor
+        if self._cursor:
+            self._tidying.hasten(PAGE_SECONDS)
 
     def _looks_idle(self, started_at: float) -> bool:
         """Whether nothing is left to do, asked not too often where the asking goes over a network."""
