@@ -102,7 +102,7 @@ def measure_moved(place: Place, size: int) -> Iterator[Row]:
         section, "bytes the encoders read / their ranges", sum(step["read"] for step in encode) / ranges, "x", 1.0
     )
     writes = sum(step["rows"] for _, step in steps) / len(segments)
-    yield Row(section, "rows written to DynamoDB, a segment", writes, "", WRITES_MAX)
+    yield Row(section, "rows written to DynamoDB, a segment", writes, "", WRITES_MAX, 1.0)
     yield Row(section, "scans", sum(step["Scan"] for _, step in steps), "", 0)
     place.fresh("source")
     place.fresh("cloud")

@@ -19,16 +19,17 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the bound is kept; None without one."""
-        if self.at_most is not None:
-            return self.value <= self.at_most
-        return None if self.at_least is None else self.value >= self.at_least
+        if self.at_most is None and self.at_least is None:
+            return None
+        enough = self.at_least is None or self.value >= self.at_least
+        return enough and (self.at_most is None or self.value <= self.at_most)
 
     @property
     def bound(self) -> str:
         """The bound as text."""
-        if self.at_most is not None:
-            return f"<= {self.at_most:g}"
-        return "" if self.at_least is None else f">= {self.at_least:g}"
+        if self.at_least is None:
+            return "" if self.at_most is None else f"<= {self.at_most:g}"
+        return f">= {self.at_least:g}" if self.at_most is None else f"{self.at_least:g} to {self.at_most:g}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""

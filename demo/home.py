@@ -84,7 +84,9 @@ class DemoHome:
 
     def _await_workers(self) -> None:
         started_at = time.monotonic()
-        while count_living(self._home.owners_folder) < WORKERS:
+        owners = self._home.owners_folder
+        assert owners is not None, "the demo's home is a folder"
+        while count_living(owners) < WORKERS:
             self._check_up()
             if time.monotonic() - started_at > START_SECONDS_MAX:
                 raise RuntimeError(f"the workers do not start: see {self._log.name}")

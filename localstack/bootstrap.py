@@ -21,7 +21,7 @@ from bytereel.adapters.checkup import missing_in_queues, missing_in_table
 from bytereel.adapters.dynamodb_table import create_table
 from bytereel.adapters.sqs import create_queues
 from bytereel.cli.exits import exit_code_of
-from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.messages import INTAKE
 from bytereel.model import INBOX, OUTBOX, Place
 from bytereel.settings import Settings, load_settings
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         made = bootstrap(load_settings(), webhook_arn=chosen.webhook_arn, wait_seconds=chosen.wait)
     except BytereelError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"bootstrap: {error.message}{hint}", file=sys.stderr)
+        print(f"bootstrap: {reason_of(error)}", file=sys.stderr)
         return exit_code_of(error)
     print("\n".join(made) or "everything is there already", flush=True)
     return 0

@@ -24,7 +24,7 @@ from types import FrameType
 import psutil
 from bytereel.cli.exits import exit_code_of
 from bytereel.cli.output import shown
-from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.model import Job
 from bytereel.ports import JobTable
 from bytereel.settings import Settings, load_settings
@@ -175,8 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoppedError:
         print("emulate: ended; its state is kept", file=sys.stderr)
     except BytereelError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"emulate: {error.message}{hint}", file=sys.stderr)
+        print(f"emulate: {reason_of(error)}", file=sys.stderr)
         return exit_code_of(error)
     except (TimeoutError, RuntimeError) as error:
         print(f"emulate: {error}; {chosen.folder}/ministack/log may say why", file=sys.stderr)

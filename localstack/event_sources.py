@@ -48,14 +48,14 @@ class PolledQueue:
 
 
 class QueueSource:
-    """Hands what is in the queues to one function, a batch at a time; the first queue that has something goes first."""
+    """Hands what is in the queues to one function, a batch at a time; the queues go first in turns."""
 
     def __init__(
         self, client: "SQSClient", queues: Sequence[PolledQueue], invoke: Invoke, *, batch_size: int = BATCH_MAX
     ) -> None:
         assert 1 <= batch_size <= BATCH_MAX
         self._client = client
-        self._queues = queues
+        self._queues = list(queues)
         self._invoke = invoke
         self._batch_size = batch_size
         self._urls: dict[str, str] = {}
@@ -75,6 +75,7 @@ class QueueSource:
     def _poll(self) -> None:
         """Receive one batch of the first queue that has one, and see to it."""
         alone = len(self._queues) == 1
+        self._queues.append(self._queues.pop(0))
         for queue in self._queues:
             if messages := self._receive(queue, WAIT_SECONDS if alone else 0):
                 self._hand_over(queue, messages)

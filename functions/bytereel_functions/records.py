@@ -17,11 +17,10 @@ from aws_lambda_powertools.utilities.batch.exceptions import ExceptionInfo
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.events import body_of, jobs_in
 from bytereel.messages import QUEUES
 from bytereel.model import Message
-from bytereel.stages import reason_of
 from bytereel.workers.heartbeat import Heartbeat
 
 from bytereel_functions.road import Road

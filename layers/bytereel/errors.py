@@ -2,7 +2,7 @@
 
 from bytereel_codec.errors import BytereelError, Integrity, Permanent, Temporary
 
-__all__ = ["BytereelError", "Integrity", "LeaseLost", "Permanent", "Temporary", "TransitionRefused"]
+__all__ = ["BytereelError", "Integrity", "LeaseLost", "Permanent", "Temporary", "TransitionRefused", "reason_of"]
 
 
 class LeaseLost(Temporary):
@@ -11,3 +11,8 @@ class LeaseLost(Temporary):
 
 class TransitionRefused(Temporary):
     """The row was not in a state that the transition starts from: read it again and decide anew."""
+
+
+def reason_of(error: BytereelError) -> str:
+    """The error as one sentence for a user, with what to do about it."""
+    return f"{error.message} ({error.hint})" if error.hint else error.message

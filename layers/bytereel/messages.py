@@ -59,7 +59,7 @@ def job_of(body: Body) -> str:
     """The job that an encode or finalize message names. Raises: Permanent `message.malformed`."""
     job_id = body.get("job")
     if not isinstance(job_id, str):
-        raise _malformed(FINALIZE, body)
+        raise Permanent("message.malformed", "a message that names no job", body=dict(body))
     return job_id
 
 

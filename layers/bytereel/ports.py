@@ -5,7 +5,7 @@ adapter to them. A `Temporary` from any method means that the call may have happ
 again.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -249,6 +249,18 @@ class Inbox(Protocol):
         When this raises, the upload happened as a whole or not at all, or the sweep finds it. Raises: as
         `ObjectStore.put`.
         """
+
+
+class EventSource(Protocol):
+    """A store that tells its events to whoever is connected, and to nobody afterwards."""
+
+    name: str
+
+    def listen(self, connected: Callable[[], None]) -> Iterator[Mapping[str, Any]]:
+        """Connect, call `connected`, give every event; raise a BytereelError at the connection's end."""
+
+    def close(self) -> None:
+        """End the connection, and let no other begin."""
 
 
 class Clock(Protocol):

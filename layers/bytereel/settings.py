@@ -134,7 +134,7 @@ def load_settings(**chosen: Any) -> Settings:
         first = error.errors(include_url=False)[0]
         said = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
         if not first["loc"]:
-            raise Permanent("settings.invalid", said, hint="unset one of them") from error
+            raise Permanent("settings.invalid", said, hint="docs/settings.md says what goes together") from error
         name = str(first["loc"][0])
         raise Permanent(
             "settings.invalid",

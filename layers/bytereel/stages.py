@@ -6,7 +6,7 @@ never not at all; every step takes a message that it has had before.
 
 import logging
 
-from bytereel.errors import BytereelError, TransitionRefused
+from bytereel.errors import TransitionRefused
 from bytereel.messages import (
     FINALIZE,
     INTAKE,
@@ -55,11 +55,6 @@ def fail_job(ports: Ports, job_id: str, reason: str) -> bool:
         return False
     log.warning("job %s failed: %s", job_id, reason)
     return True
-
-
-def reason_of(error: BytereelError) -> str:
-    """The error as one sentence for a user, with what to do about it."""
-    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def _carry_on_encoding(ports: Ports, job: Job) -> None:

@@ -20,14 +20,13 @@ from bytereel.adapters.sqlite_queue import SqliteQueue
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 from bytereel.model import BUCKETS, INBOX, ObjectRef
-from bytereel.ports import Inbox, JobTable, OwnerLeases, Ports, Queue
+from bytereel.ports import EventSource, Inbox, JobTable, OwnerLeases, Ports, Queue
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 
 if TYPE_CHECKING:
     from bytereel.adapters.aws import Clients
     from bytereel.adapters.dynamodb import DynamoJobs
-    from bytereel.adapters.minio import MinioEvents
     from bytereel.adapters.s3 import S3Objects
     from bytereel.adapters.sqs import SqsQueue
 
@@ -161,7 +160,7 @@ def clients_of(settings: Settings) -> "Clients":
     return partial(make_client, endpoint_url=settings.endpoint_url, region=settings.region, session=new_session())
 
 
-def open_event_source(settings: Settings) -> "MinioEvents | None":
+def open_event_source(settings: Settings) -> EventSource | None:
     """What the settings say to listen to, if anything. Raises: Permanent `settings.invalid`, `cloud.not_installed`."""
     if not settings.listen:
         return None

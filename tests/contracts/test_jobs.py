@@ -70,6 +70,15 @@ def test_creating_has_one_winner(jobs, race):
     assert sorted(outcomes) == [False] * 7 + [True]
 
 
+def test_ids_that_no_job_has_are_unknown(jobs):
+    for number in range(3):
+        jobs.create(new_job(f"j{number}"))
+    assert jobs.unknown(["j0", "x", "j2", "y"]) == {"x", "y"}
+    assert jobs.unknown([]) == set()
+    many = [f"j{number}" for number in range(250)]
+    assert jobs.unknown(many) == set(many[3:])
+
+
 def test_jobs_are_found_by_the_start_of_their_id(jobs):
     for job_id in ("ab2", "ab1", "abc", "b", "a"):
         jobs.create(new_job(job_id))

@@ -11,10 +11,9 @@ from botocore.exceptions import ClientError
 
 from bytereel.adapters.aws import code_of, translated
 from bytereel.adapters.dynamodb_table import INDEX_NAMES, KEY_NAMES, TTL_ATTRIBUTE
-from bytereel.errors import BytereelError
+from bytereel.errors import BytereelError, reason_of
 from bytereel.messages import QUEUES
 from bytereel.model import INBOX, WORK, Place
-from bytereel.stages import reason_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
+from bytereel import events
 from bytereel.adapters.aws import code_of
 from bytereel.adapters.crc import crc_in
 from bytereel.adapters.object_errors import changed, missing
@@ -47,9 +48,8 @@ class Seen:
 
 
 def version_of(answer: Mapping[str, Any]) -> str:
-    """The version that an answer, or an entry of a listing, names: the VersionId where there is one, else the ETag."""
-    named = str(answer.get("VersionId", "null"))
-    return named if named != "null" else str(answer["ETag"]).strip('"')
+    """The version that an answer, or an entry of a listing, names: the one that an event about the object names."""
+    return events.version_of(answer.get("VersionId"), answer["ETag"])
 
 
 def modified_at(answer: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ import typer
 
 from bytereel.cli.options import HomeFolder, Json
 from bytereel.cli.output import pair_lines, print_result, size_text
-from bytereel.errors import Permanent
+from bytereel.errors import Permanent, reason_of
 
 if TYPE_CHECKING:
     from bytereel.settings import Settings
@@ -44,7 +44,7 @@ def _services(settings: "Settings") -> list[str]:
     try:
         return missing_services(settings)
     except Permanent as error:
-        return [f"{error.message} ({error.hint})"]
+        return [reason_of(error)]
 
 
 def _disk(home: Path) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import crc32c
 from bytereel_codec.ranged import RangedReader
 
 from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
-from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary
+from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary, reason_of
 from bytereel.leases import LeaseWatch, Unwatched
 from bytereel.messages import Body, encode_queue_of, segment_of
 from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, SegmentState, fragment_key_of
 from bytereel.ports import Buffer, Ports
 from bytereel.reading import AheadReader, ObjectReader, every_segment, finished_segment
 from bytereel.routing import Conversions
-from bytereel.stages import carry_on, fail_job, reason_of
+from bytereel.stages import carry_on, fail_job
 
 log = logging.getLogger(__name__)
 

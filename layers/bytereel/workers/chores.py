@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bytereel.errors import BytereelError
+from bytereel.errors import BytereelError, reason_of
 from bytereel.settings import Settings
-from bytereel.stages import reason_of
 from bytereel.steps.sweep import SweepLimits, SweepReport, sweep
 from bytereel.wiring import Home
 from bytereel.workers.owners import free_the_dead

@@ -24,12 +24,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.events import body_of, sources_in
 from bytereel.messages import INTAKE, event_of
 from bytereel.model import ObjectRef, Place
 from bytereel.ports import Ports
-from bytereel.stages import reason_of
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
-from bytereel.errors import BytereelError
+from bytereel.errors import BytereelError, reason_of
 from bytereel.messages import INTAKE
-from bytereel.ports import Queue
-from bytereel.stages import reason_of
+from bytereel.ports import EventSource, Queue
 
 log = logging.getLogger(__name__)
 
@@ -24,18 +22,6 @@ PAUSE_SECONDS_MAX = 30.0
 HEALTHY_SECONDS = 30.0
 """A connection that lasted so long was a good one: the pauses start small again."""
 END_SECONDS_MAX = 5.0
-
-
-class EventSource(Protocol):
-    """A store that tells its events to whoever is connected."""
-
-    name: str
-
-    def listen(self, connected: Callable[[], None]) -> Iterator[Mapping[str, Any]]:
-        """Connect, call `connected`, give every event; raise a BytereelError at the connection's end."""
-
-    def close(self) -> None:
-        """End the connection, and let no other begin."""
 
 
 class EventListener:

@@ -14,10 +14,9 @@ from contextlib import contextmanager
 
 from bytereel_codec.macroblocks import warm_up
 
-from bytereel.errors import Integrity, Permanent
+from bytereel.errors import Integrity, Permanent, reason_of
 from bytereel.logs import configure_logging
 from bytereel.settings import load_settings
-from bytereel.stages import reason_of
 from bytereel.wiring import Home, load_conversions, open_home
 from bytereel.workers.owners import OwnerLock, free_the_dead, new_owner
 from bytereel.workers.worker import Worker

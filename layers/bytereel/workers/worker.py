@@ -7,13 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from bytereel.errors import BytereelError, Temporary
+from bytereel.errors import BytereelError, Temporary, reason_of
 from bytereel.messages import BULK, QUEUES
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
-from bytereel.stages import reason_of
 from bytereel.workers.budget import MemoryBudget
 from bytereel.workers.delivery import Delivery, DeliveryLimits, DrainingError
 from bytereel.workers.heartbeat import Heartbeat
