@@ -13,6 +13,7 @@ from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.settings import PREFIX, Settings, load_settings
 from bytereel_functions.road import REQUIRED
 
+from localstack.functions import SHAPES
 from tests.functions.core_stack import ACCOUNT, IMAGE, INFRA, REGION, TEMPLATE, Deployed, load
 
 BUCKETS = ("Inbox", "Work", "Outbox")
@@ -335,3 +336,10 @@ def test_the_longest_name_still_makes_names_of_buckets() -> None:
     for bucket in BUCKETS:
         name = Deployed(Name=longest)[bucket]["BucketName"].replace(REGION, "ap-southeast-99")
         assert len(name) <= 63
+
+
+def test_the_host_of_the_emulation_has_the_timeouts_and_queues_of_the_template(stack: Deployed) -> None:
+    for name, module in FUNCTIONS.items():
+        shape = SHAPES[module]
+        assert shape.timeout_seconds == float(stack[name]["Timeout"])
+        assert {FEEDS[queue] for queue in shape.queues} <= {name}
