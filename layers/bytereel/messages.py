@@ -13,6 +13,7 @@ BULK = "bulk"
 QUEUES = (FINALIZE, ENCODE, INTAKE, BULK)
 """In the order in which a worker looks: what is nearest to its end goes first, and nobody waits behind a huge job."""
 
+SHOWN_CHARACTERS_MAX = 200
 BULK_SEGMENTS_MIN = 65
 """From so many segments on, a job's segments are queued as bulk."""
 
@@ -59,7 +60,7 @@ def job_of(body: Body) -> str:
     """The job that an encode or finalize message names. Raises: Permanent `message.malformed`."""
     job_id = body.get("job")
     if not isinstance(job_id, str):
-        raise Permanent("message.malformed", "a message that names no job", body=dict(body))
+        raise Permanent("message.malformed", "a message that names no job", body=_shown(body))
     return job_id
 
 
@@ -72,4 +73,9 @@ def _is_name(value: Any) -> bool:
 
 
 def _malformed(queue: str, body: Body) -> Permanent:
-    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=dict(body))
+    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=_shown(body))
+
+
+def _shown(body: Body) -> str:
+    """A body that nobody understands, as a user may see it: cut, and as text, for it may hold what JSON cannot."""
+    return str(dict(body))[:SHOWN_CHARACTERS_MAX]

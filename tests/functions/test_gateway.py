@@ -174,6 +174,8 @@ def test_an_event_about_something_else_than_the_inbox_is_taken_lest_it_hold_up_t
     ("body", "error_id"),
     [
         (b'{"Records": 3}', "event.malformed"),
+        (b'{"s3": 1e999}', "message.malformed"),
+        (b'{"s3": NaN}', "message.malformed"),
         (b"{}", "message.malformed"),
         (b"", "event.malformed"),
         (b"[]", "event.malformed"),
