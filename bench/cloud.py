@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from localstack.emulate import Emulation
 
 CORES_RATIO_MAX = 1.5
+CORES_BYTES_MIN = 256 * MEBIBYTE
+"""Below it, the start of the processes is most of it."""
 HEARD_SECONDS_MAX = 1.0
 FINALIZER_SEGMENTS_MAX = 2.0
 WRITES_MAX = 6.0
@@ -62,7 +64,7 @@ def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
         here, there = ([each[index] for each in measured] for measured in (embedded, cloud))
         yield Row(section, f"core seconds on a home folder: {what}", min(here), "s")
         yield Row(section, f"core seconds in the cloud, the server's not counted: {what}", min(there), "s")
-        bound = CORES_RATIO_MAX if index else None
+        bound = CORES_RATIO_MAX if index and size >= CORES_BYTES_MIN else None
         note = f"middle of the rounds {median([b / a for a, b in zip(here, there, strict=True)]):.2f}"
         yield Row(section, f"cloud / home folder: {what}", min(there) / min(here), "x", bound, note=note)
     for name in ("source", "home", "cloud"):

@@ -101,7 +101,7 @@ class _Encoding:
     def __init__(self, source: Source, options: EncodeOptions) -> None:
         self._source = source
         self._options = options
-        self._layout = layout_for(source.size, geometry=options.geometry, parity=options.parity_percent > 0)
+        self._layout = layout_for(source.size, geometry=options.geometry, parity_percent=options.parity_percent)
         shape = parity_shape(self._layout.segments, options.parity_percent)
         secret = options.secret
         self._parameters = ReelParameters.drawn(

@@ -111,15 +111,18 @@ class Layout:
         return start, min(start + self.segment_span_bytes, self.source_bytes)
 
 
-def layout_for(source_bytes: int | None, *, geometry: Geometry | None = None, parity: bool = False) -> Layout:
-    """The layout of a source: about 26 MiB a segment, more segments where parity needs columns, at most 9,000."""
+def layout_for(source_bytes: int | None, *, geometry: Geometry | None = None, parity_percent: float = 0.0) -> Layout:
+    """The layout of a source: about 26 MiB a segment, more segments where parity needs columns.
+
+    Data and parity segments together are at most 9,000, and what rounding up adds.
+    """
     geometry = geometry or geometry_for(source_bytes)
     frames = max(1, min(8, _SEGMENT_BYTES_WANTED // geometry.span_bytes))
     if source_bytes is not None:
         total = -(-source_bytes // geometry.span_bytes)
-        if parity:
+        if parity_percent:
             frames = max(1, min(frames, -(-total // _SEGMENTS_WANTED)))
-        frames = max(frames, -(-total // _SEGMENTS_MAX))
+        frames = max(frames, -(-total // int(_SEGMENTS_MAX / (1 + parity_percent / 100))))
         require_frames(total)
     return Layout(geometry, frames, source_bytes)
 

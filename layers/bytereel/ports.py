@@ -283,6 +283,8 @@ class Ports:
     clock: Clock
     inbox: Place = field(default_factory=lambda: Place(INBOX))
     """Where the store has the inbox: what its events name."""
+    object_bytes_max: int | None = field(default=None, kw_only=True)
+    """The longest object that the store takes; None where only the disk is the limit."""
     put_bytes_max: int = field(default=0, kw_only=True)
     """The memory that one `put` of the store holds at most, beyond the chunk it was given."""
     read_bytes: int = field(default=0, kw_only=True)

@@ -103,8 +103,16 @@ def _cloud_home(settings: Settings) -> Home:
 
 
 def _on_buckets(settings: Settings, objects: "S3Objects", jobs: JobTable, queue: Queue) -> Ports:
-    place = settings.places[INBOX]
-    return Ports(objects, jobs, queue, SystemClock(), place, put_bytes_max=objects.put_bytes_max, read_bytes=READ_BYTES)
+    return Ports(
+        objects,
+        jobs,
+        queue,
+        SystemClock(),
+        settings.places[INBOX],
+        object_bytes_max=objects.object_bytes_max,
+        put_bytes_max=objects.put_bytes_max,
+        read_bytes=READ_BYTES,
+    )
 
 
 def _local_state(path: Path, clock: SystemClock) -> tuple[SqliteJobs, SqliteQueue]:

@@ -1,8 +1,11 @@
 """What the errors of the services mean: what the caller must do, and what a user reads."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 from botocore.exceptions import ClientError
-from bytereel.adapters.aws import make_client, meaning_of, translated
+from bytereel.adapters.aws import ATTEMPTS_MAX, make_client, meaning_of, translated
 from bytereel.errors import BytereelError, Permanent, Temporary
 
 from localstack.servers import REGION, free_port
@@ -60,3 +63,44 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path) ->
     with pytest.raises(Permanent) as caught:
         make_client("sqs")
     assert caught.value.error_id == "region.missing"
+
+
+def test_a_look_that_is_refused_without_a_reason_may_be_of_expired_credentials() -> None:
+    error = ClientError({"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "HeadObject")  # type: ignore[arg-type]
+    assert isinstance(meaning_of(error, "x"), Temporary)
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Answers 503 to everything, and counts."""
+
+    asked = 0
+
+    def do_POST(self) -> None:
+        type(self).asked += 1
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_client_tries_a_bounded_number_of_times_with_jitter_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    pauses: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", pauses.append)
+    server = HTTPServer(("127.0.0.1", 0), Busy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        client = make_client("sqs", endpoint_url=f"http://127.0.0.1:{server.server_port}", region=REGION)
+        with pytest.raises(Temporary), translated("the queue q"):
+            client.get_queue_url(QueueName="q")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Busy.asked == ATTEMPTS_MAX == 6
+    assert len(pauses) == ATTEMPTS_MAX - 1
+    assert len(set(pauses)) == len(pauses)
+    assert all(0 <= pause <= 20 for pause in pauses)

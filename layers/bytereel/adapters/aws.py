@@ -144,11 +144,16 @@ def meaning_of(error: ClientError | BotoCoreError, what: str) -> BytereelError:
     return Temporary("service.failed", f"{what}: {error}")
 
 
+def _is_look_without_reason(error: ClientError) -> bool:
+    """Whether a HEAD was refused as a bad request: its answer has no body to say why, and expiry is the usual reason."""
+    return code_of(error) == "400" and error.operation_name.startswith("Head")
+
+
 def _meaning_of_answer(error: ClientError, what: str) -> BytereelError:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     facts = {"code": code, "operation": error.operation_name}
-    if code in _EXPIRED:
+    if code in _EXPIRED or _is_look_without_reason(error):
         hint = "renew them; a role renews its own"
         return Temporary("credentials.expired", f"the credentials for {what} have expired", hint=hint, **facts)
     if code in _REJECTED:

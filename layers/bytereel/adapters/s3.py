@@ -33,7 +33,7 @@ from bytereel.adapters.keys import KEY_BYTES_MAX, check_key
 from bytereel.adapters.object_errors import bad_key, changed, damaged, exists, missing
 from bytereel.adapters.s3_compose import Composition, calls, prove, whole_of
 from bytereel.adapters.s3_list import entries, keeps_versions, latest_entries
-from bytereel.adapters.s3_parts import FIRST_PART_BYTES, cut, plan_pieces
+from bytereel.adapters.s3_parts import FIRST_PART_BYTES, OBJECT_BYTES_MAX, cut, plan_pieces
 from bytereel.adapters.s3_read import MARK, NO_SUCH_OBJECT, REFUSED, look, modified_at, read_range, version_of
 from bytereel.adapters.s3_upload import MultipartUpload, opened, send
 from bytereel.errors import Temporary
@@ -70,6 +70,7 @@ class _Write:
 class S3Objects:
     """An `ObjectStore` for any number of threads, processes and machines."""
 
+    object_bytes_max = OBJECT_BYTES_MAX
     put_bytes_max = FIRST_PART_BYTES
     """The memory that one `put` of a fragment holds: S3 wants the length and the sum before the bytes."""
 
@@ -77,6 +78,7 @@ class S3Objects:
         self._client = client
         self._places = places
         self._versioned: set[str] = set()
+        self._present: set[str] = set()
         self._kept = threading.local()
 
     def url_of(self, ref: ObjectRef) -> str:
@@ -85,9 +87,12 @@ class S3Objects:
         return f"s3://{name['Bucket']}/{name['Key']}"
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
-        """See `ObjectStore.stat`; None also where there is no such bucket."""
+        """See `ObjectStore.stat`. Raises: Permanent `service.absent` where there is no such bucket."""
         with self._translated(ref.bucket):
             seen = look(self._client, self._name(ref), ref)
+            if seen is None and ref.bucket not in self._present:
+                self._client.head_bucket(Bucket=self._places[ref.bucket].bucket)
+                self._present.add(ref.bucket)
         if seen is None or (ref.version and ref.version != seen.info.ref.version):
             return None
         return seen.info

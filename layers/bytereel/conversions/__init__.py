@@ -27,6 +27,8 @@ class Plan:
 
     parameters: Mapping[str, Any]
     segments: Sequence[PlannedSegment]
+    output_bytes: int = 0
+    """About how long the output will be; 0 where that is not known, or no longer than the source."""
 
 
 @dataclass(frozen=True, slots=True)

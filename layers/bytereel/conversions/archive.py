@@ -28,6 +28,8 @@ PARITY_STAGE = 1
 _HINT = "start the workers with the passphrase or key of before, then retry the job"
 # A picture, its coded form at its worst, and the copies that compressing and sealing make.
 _PICTURES_HELD = 7
+_EXPANSION = 1.0055
+"""Of a large reel without parity (measured: `make bench`)."""
 
 
 class ArchiveConversion:
@@ -48,7 +50,7 @@ class ArchiveConversion:
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Choose the picture size and cut the source; the reel's id is drawn here, once."""
         size = source.size_bytes
-        layout = layout_for(size, parity=self._parity_percent > 0)
+        layout = layout_for(size, parity_percent=self._parity_percent)
         shape = parity_shape(layout.segments, self._parity_percent)
         parameters = ReelParameters.drawn(layout, shape.groups, shape.columns, self._secret, self._random)
         leader = Leader(
@@ -63,7 +65,8 @@ class ArchiveConversion:
         planned = {"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}
         if self._secret:
             planned["key_check"] = self._secret.check(parameters.reel_id, parameters.scrypt_log2_n)
-        return Plan(planned, [*data, *parity])
+        share = 1 + len(parity) / max(1, len(data))
+        return Plan(planned, [*data, *parity], round(size * share * _EXPANSION))
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures, whatever the segment's length; the key's derivation where there is a passphrase."""

@@ -72,6 +72,7 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
     reader = ObjectReader(ports.objects, job.source, job.source_bytes)
     try:
         plan = conversion.plan(reader, route_key(job.source.key, conversions).name, job.profile)
+        _require_room(ports, plan)
     except (Permanent, Integrity) as error:
         fail_job(ports, job.id, reason_of(error))
         return False
@@ -83,6 +84,18 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
         return False
     log.info("job %s planned: %d segments", job.id, len(segments))
     return True
+
+
+def _require_room(ports: Ports, plan: Plan) -> None:
+    """Refuse what the store could not hold, before it is encoded. Raises: Permanent `source.too_large`."""
+    if ports.object_bytes_max is not None and plan.output_bytes > ports.object_bytes_max:
+        raise Permanent(
+            "source.too_large",
+            f"the output would have about {plan.output_bytes} bytes, and the store takes {ports.object_bytes_max}",
+            hint="cut the source into parts, or choose less parity",
+            expected=ports.object_bytes_max,
+            actual=plan.output_bytes,
+        )
 
 
 def _segments(job_id: str, plan: Plan) -> list[Segment]:
