@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCES := codec layers functions localstack tests bench demo
 
-.PHONY: help setup demo emulate test e2e bench lint types imports check format clean
+.PHONY: help setup demo emulate test e2e bench bench-cloud lint types imports check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -67,6 +67,8 @@ def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
         bound = CORES_RATIO_MAX if index and size >= CORES_BYTES_MIN else None
         note = f"middle of the rounds {median([b / a for a, b in zip(here, there, strict=True)]):.2f}"
         yield Row(section, f"cloud / home folder: {what}", min(there) / min(here), "x", bound, note=note)
+    sums = [min(sum(each) for each in measured) for measured in (embedded, cloud)]
+    yield Row(section, "cloud / home folder: both together", sums[1] / sums[0], "x", note="the upload is a client's")
     for name in ("source", "home", "cloud"):
         place.fresh(name)
 

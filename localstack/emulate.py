@@ -225,7 +225,7 @@ def guide(cloud: Emulation) -> Sequence[str]:
         "",
         "  bytereel jobs                             # what became of them; status JOB, get JOB, retry JOB",
         f"  aws s3 ls --recursive s3://{outbox}/",
-        f"  aws s3 cp s3://{outbox}/archive/archive/FILE.mp4 . && bytereel decode FILE.mp4",
+        f"  aws s3 cp s3://{outbox}/archive/archive/FILE.mp4 . && bytereel decode FILE.mp4 back",
         "",
         "What happens to jobs, as it happens:",
     ]

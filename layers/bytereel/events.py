@@ -9,15 +9,18 @@ writes there.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
-from bytereel.errors import Permanent
+from bytereel.errors import Permanent, reason_of
 from bytereel.messages import INTAKE, job_of, source_of
 from bytereel.model import INBOX, ObjectRef, Place, job_id_of
 
 Event = Mapping[str, Any]
+
+log = logging.getLogger(__name__)
 
 CREATED = "ObjectCreated:"
 RECORDS_MAX = 1000
@@ -81,7 +84,18 @@ def _of_records(records: Any, inbox: Place) -> Iterator[ObjectRef | None]:
             version = version_of(stored.get("versionId"), stored.get("eTag"))
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             raise _malformed(record) from error
-        yield _in_inbox(bucket, key, version, inbox) if name.startswith(CREATED) else None
+        if name.startswith(CREATED):
+            yield from _ours(bucket, key, version, inbox, alone=len(records) == 1)
+
+
+def _ours(bucket: Any, key: Any, version: str, inbox: Place, *, alone: bool) -> Iterator[ObjectRef]:
+    """The source of a record; a foreign one beside others is passed over, lest it take them with it."""
+    try:
+        yield _in_inbox(bucket, key, version, inbox)
+    except Permanent as error:
+        if alone or error.error_id == "event.malformed":
+            raise
+        log.warning("a record is ignored: %s", reason_of(error))
 
 
 def _of_bridge(event: Event, inbox: Place) -> ObjectRef | None:

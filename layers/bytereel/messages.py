@@ -14,6 +14,9 @@ QUEUES = (FINALIZE, ENCODE, INTAKE, BULK)
 """In the order in which a worker looks: what is nearest to its end goes first, and nobody waits behind a huge job."""
 
 SHOWN_CHARACTERS_MAX = 200
+SEGMENT_INDEX_MAX = 999_999
+MALFORMED = "message.malformed"
+"""The id of the error for a message that nobody can understand: no job is to blame for it."""
 BULK_SEGMENTS_MIN = 65
 """From so many segments on, a job's segments are queued as bulk."""
 
@@ -51,7 +54,7 @@ def source_of(event: Body) -> ObjectRef:
 def segment_of(body: Body) -> tuple[str, int]:
     """The job and segment that an encode message names. Raises: Permanent `message.malformed`."""
     index = body.get("index")
-    if not isinstance(index, int):
+    if not isinstance(index, int) or not 0 <= index <= SEGMENT_INDEX_MAX:
         raise _malformed(ENCODE, body)
     return job_of(body), index
 
@@ -60,7 +63,7 @@ def job_of(body: Body) -> str:
     """The job that an encode or finalize message names. Raises: Permanent `message.malformed`."""
     job_id = body.get("job")
     if not isinstance(job_id, str):
-        raise Permanent("message.malformed", "a message that names no job", body=_shown(body))
+        raise Permanent(MALFORMED, "a message that names no job", body=_shown(body))
     return job_id
 
 
@@ -73,7 +76,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _malformed(queue: str, body: Body) -> Permanent:
-    return Permanent("message.malformed", f"not a message of the queue {queue!r}", queue=queue, body=_shown(body))
+    return Permanent(MALFORMED, f"not a message of the queue {queue!r}", queue=queue, body=_shown(body))
 
 
 def _shown(body: Body) -> str:

@@ -244,6 +244,21 @@ def test_an_attempt_that_lost_its_lease_can_do_nothing(jobs):
     assert jobs.get("j").stage_remaining == 3
 
 
+def test_a_worker_of_a_job_that_lost_its_rows_and_was_made_anew_cannot_finish_for_another(jobs):
+    planned_job(jobs)
+    lost = jobs.lease_segment("j", 0, "a", 3.0, 13.0)
+    jobs.advance("j", "cancel", 4.0)
+    jobs.delete("j")
+    planned_job(jobs)
+    held = jobs.lease_segment("j", 0, "b", 5.0, 15.0)
+    assert held.attempt == lost.attempt
+    assert not jobs.extend_segment(lost, 6.0, 90.0)
+    jobs.release_segment(lost)
+    with pytest.raises(LeaseLost):
+        jobs.finish_segment(lost, "k", 1, {}, 6.0)
+    assert jobs.segment("j", 0) == held
+
+
 def test_finishing_notes_the_fragment_and_counts_one_fewer(jobs):
     planned_job(jobs, stages=(0, 0, 1))
     assert finish(jobs, 0) == StageProgress(0, 1)

@@ -354,3 +354,12 @@ def test_text_that_is_no_unicode_is_refused(event: Any) -> None:
 def test_a_text_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(Permanent):
         body_of('{"a":' + "[" * 100_000)
+
+
+def test_a_foreign_record_beside_others_is_passed_over_lest_it_take_them_with_it() -> None:
+    records = [
+        {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": name}, "object": {"key": key, "eTag": "e"}}}
+        for name, key in (("another", "a"), ("my-inbox", "b"))
+    ]
+    found = sources_in({"Records": records}, Place("my-inbox"))
+    assert [(source.bucket, source.key) for source in found] == [("inbox", "b")]

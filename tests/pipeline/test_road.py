@@ -5,6 +5,7 @@ import json
 import pytest
 from bytereel.messages import ENCODE, FINALIZE, INTAKE, event_of
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
+from bytereel.operations import retry
 from bytereel.routing import manifest_key, output_key, route_key
 from bytereel_codec.errors import Permanent
 from toys import CONTENTS, Road, expected, loud, summed
@@ -175,3 +176,38 @@ def test_a_manifest_has_a_name_that_a_file_system_takes(name: str) -> None:
     found = manifest_key(f"archive/{name}")
     assert found.startswith("archive/")
     assert len(found.partition("/")[2].encode()) <= 255
+
+
+def test_a_message_that_nobody_understands_ends_no_job() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcdefgh")
+    road.deliver_one()
+    road.ports.queue.send("encode", [{"job": job_id, "index": "boo"}, {"job": job_id, "index": 10**30}])
+    road.run()
+    assert road.ports.jobs.get(job_id).state is JobState.DONE
+    assert len(road.ports.queue.dead()) == 2
+
+
+def test_an_object_at_the_output_that_no_job_claims_is_not_replaced() -> None:
+    road = Road()
+    theirs = ObjectRef(OUTBOX, "archive/plain/a.mp4")
+    road.ports.objects.put(theirs, [b"somebody's"])
+    job_id = road.put("a", b"abcd")
+    road.run()
+    job = road.ports.jobs.get(job_id)
+    assert job.state is JobState.DONE
+    assert job.result["output"] != theirs.key
+    assert road.ports.objects.stat(theirs).size_bytes == len(b"somebody's")
+
+
+def test_an_event_without_a_version_makes_no_job_that_could_read_two_versions() -> None:
+    road = Road()
+    stored = road.ports.objects.put(ObjectRef(INBOX, "a"), [b"abcd"])
+    road.ports.queue.send(INTAKE, [{"bucket": "inbox", "key": key, "version": ""} for key in ("a", "gone")])
+    road.run()
+    jobs = {job.source.key: job for job in road.ports.jobs.list()}
+    assert (jobs["a"].state, jobs["a"].source.version) == (JobState.DONE, stored.ref.version)
+    assert (jobs["gone"].state, jobs["gone"].source.version) == (JobState.FAILED, "")
+    retry(road.ports, jobs["gone"].id)
+    road.run()
+    assert road.ports.jobs.get(jobs["gone"].id).state is JobState.FAILED

@@ -31,6 +31,7 @@ CONNECT_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 60.0
 CONNECTIONS_MAX = 40
 
+PROFILE_HINT = "check AWS_PROFILE, and the files that AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE name"
 CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of this machine"
 
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
@@ -76,8 +77,13 @@ _PASSING = frozenset(
 
 
 def new_session() -> boto3.session.Session:
-    """A session, which finds the credentials once for all its clients."""
-    return boto3.session.Session()
+    """A session, which finds the credentials once for all its clients. Raises: Permanent `settings.invalid`."""
+    try:
+        return boto3.session.Session()
+    except BotoCoreError as error:
+        raise Permanent(
+            "settings.invalid", f"the configuration of AWS cannot be used: {error}", hint=PROFILE_HINT
+        ) from error
 
 
 def make_client(
@@ -109,6 +115,8 @@ def make_client(
         raise Permanent(
             "region.missing", f"{service} needs a region", hint="set BYTEREEL_REGION or AWS_DEFAULT_REGION"
         ) from error
+    except PartialCredentialsError as error:
+        raise meaning_of(error, service) from error
     except (BotoCoreError, ValueError) as error:
         raise Permanent(
             "settings.invalid", f"{service} cannot be used: {error}", hint="check BYTEREEL_ENDPOINT_URL and AWS_PROFILE"
@@ -145,7 +153,7 @@ def meaning_of(error: ClientError | BotoCoreError, what: str) -> BytereelError:
 
 
 def _is_look_without_reason(error: ClientError) -> bool:
-    """Whether a HEAD was refused as a bad request: its answer has no body to say why, and expiry is the usual reason."""
+    """Whether a HEAD was refused as a bad request: it has no body to say why, and expiry is the usual reason."""
     return code_of(error) == "400" and error.operation_name.startswith("Head")
 
 

@@ -84,8 +84,15 @@ def leased(job: Job, segment: Segment, owner: str, now: float, until: float) -> 
 
 
 def holds(claimed: Segment, stored: Segment | None) -> bool:
-    """Whether the attempt that `claimed` was leased as is the one that holds the lease now."""
-    return stored is not None and stored.state is SegmentState.LEASED and stored.attempt == claimed.attempt
+    """Whether the attempt that `claimed` was leased as is the one that holds the lease now.
+
+    The owner counts too: a job that lost its rows, and was made anew, counts its attempts from the start.
+    """
+    return (
+        stored is not None
+        and stored.state is SegmentState.LEASED
+        and (stored.attempt, stored.owner) == (claimed.attempt, claimed.owner)
+    )
 
 
 def extended(
@@ -117,7 +124,9 @@ def given_up(job: Job, stored: Segment, claimed: Segment, transition: str) -> tu
 
     A done segment that fails (its fragment was lost) counts as remaining again.
     """
-    if stored.attempt != claimed.attempt or stored.state not in SEGMENT_TRANSITIONS[transition][0]:
+    if (stored.attempt, stored.owner) != (claimed.attempt, claimed.owner) or stored.state not in SEGMENT_TRANSITIONS[
+        transition
+    ][0]:
         return None
     if stored.state is SegmentState.DONE:
         remaining = job.stage_remaining + (stored.stage == job.stage)

@@ -111,6 +111,10 @@ def _claimed(ports: Ports, job: Job, wanted: str) -> str:
                 raise
             if _job_in(ports, place) != job.id:
                 continue
+        else:
+            if ports.objects.stat(ObjectRef(OUTBOX, key)) is not None:  # somebody's, though nobody claims it
+                ports.objects.delete(place)
+                continue
         return key
     raise Permanent("output.taken", f"another job has the output {marked!r}", hint="move it away, then retry the job")
 

@@ -14,6 +14,11 @@ from bytereel.stages import carry_on, fail_job
 
 log = logging.getLogger(__name__)
 
+GONE = "the source was removed or replaced before it was looked at (put it again)"
+
+_NOT_OF_THE_OBJECT = ("credentials.", "service.absent")
+"""Errors of the deployment: they hold for every source alike, so no job is to blame."""
+
 
 def take_in(ports: Ports, conversions: Conversions, event: Body, *, redelivered: bool = True) -> None:
     """Make and plan the jobs of the objects that `event` names, and send the messages that they need next.
@@ -45,16 +50,17 @@ def _newest(ports: Ports, source: ObjectRef) -> ObjectRef:
 
 
 def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectRef) -> Job:
-    """Make the job; it fails at once when its source is gone, or has a key that no store of ours takes."""
+    """Make the job; it fails at once when its source is gone, cannot be looked at, or has a key that no store takes."""
     reason, size = "", 0
     try:
         info = ports.objects.stat(source)
     except Permanent as error:
-        if error.error_id != "object.bad_key":
+        if error.error_id.startswith(_NOT_OF_THE_OBJECT):
             raise
         reason = reason_of(error)
     else:
-        reason = "" if info else "the source was removed or replaced before it was looked at (put it again)"
+        is_there = info is not None and bool(source.version)
+        reason = "" if is_there else GONE
         size = info.size_bytes if info else 0
     route = route_key(source.key, conversions)
     now = ports.clock.now()
@@ -69,6 +75,10 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
 def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
     """Plan a received job; False when it ended instead, or when somebody else planned it."""
     conversion = conversions[job.conversion]
+    info = ports.objects.stat(job.source)
+    if info is None or info.size_bytes != job.source_bytes:
+        fail_job(ports, job.id, GONE)
+        return False
     reader = ObjectReader(ports.objects, job.source, job.source_bytes)
     try:
         plan = conversion.plan(reader, route_key(job.source.key, conversions).name, job.profile)

@@ -8,9 +8,21 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bytereel.errors import BytereelError, Permanent, reason_of
 from bytereel.events import is_marker
 from bytereel.messages import FINALIZE, INTAKE, QUEUES, encode_queue_of, event_of
-from bytereel.model import INBOX, JOB_RUNNING, WORK, Job, JobState, ObjectInfo, Segment, SegmentState, job_id_of
+from bytereel.model import (
+    INBOX,
+    JOB_RUNNING,
+    WORK,
+    Job,
+    JobState,
+    ObjectInfo,
+    ObjectRef,
+    Segment,
+    SegmentState,
+    job_id_of,
+)
 from bytereel.ports import Ports
 from bytereel.stages import carry_on
 
@@ -102,10 +114,18 @@ def _resume(ports: Ports, limits: SweepLimits) -> int:
             for job in ports.jobs.stalled(now - limits.stall_seconds, limits.jobs_max)
             if sizes[_queue_of(job)] < CROWD
         ]
-    for job in stalled:
-        log.info("job %s resumed: %s since %.0f s", job.id, job.state, now - job.updated_at)
+    return sum(_is_resumed(ports, job, now) for job in stalled)
+
+
+def _is_resumed(ports: Ports, job: Job, now: float) -> bool:
+    """Send a job's messages again; False, and a warning, for one that cannot be: others wait behind it."""
+    try:
         carry_on(ports, job.id)
-    return len(stalled)
+    except BytereelError as error:
+        log.warning("job %s cannot be resumed: %s", job.id, reason_of(error))
+        return False
+    log.info("job %s resumed: %s since %.0f s", job.id, job.state, now - job.updated_at)
+    return True
 
 
 def _reconcile(ports: Ports, limits: SweepLimits, after: str) -> tuple[int, str]:
@@ -137,9 +157,21 @@ def _clear_orphans(ports: Ports, limits: SweepLimits, cursor: str) -> tuple[int,
     orphans = list(_orphans(ports, limits, page))
     for info in orphans:
         log.info("orphan %r is cleared", info.ref.key)
-    ports.objects.delete_all([info.ref for info in orphans])
+    _delete(ports, [info.ref for info in orphans])
     end = page[-1].ref.key if len(page) == limits.objects_max else ""
     return len(orphans), sum(info.size_bytes for info in orphans), end
+
+
+def _delete(ports: Ports, refs: Sequence[ObjectRef]) -> None:
+    """Delete the objects; those whose keys are none of ours stay, with a warning."""
+    try:
+        ports.objects.delete_all(refs)
+    except Permanent as error:
+        if error.error_id != "object.bad_key" or len(refs) == 1:
+            log.warning("orphans stay: %s", reason_of(error))
+            return
+        for ref in refs:
+            _delete(ports, [ref])
 
 
 def _orphans(ports: Ports, limits: SweepLimits, page: Sequence[ObjectInfo]) -> Iterator[ObjectInfo]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bytereel.errors import Integrity, Permanent, Temporary, reason_of
 from bytereel.events import jobs_in
 from bytereel.leases import LeaseWatch, Unwatched
-from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE
+from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, MALFORMED
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
@@ -64,7 +64,10 @@ class Delivery:
         except Temporary as error:
             return self.put_off(message, reason_of(error))
         except (Permanent, Integrity) as error:
-            self.give_up(message, reason_of(error))
+            if error.error_id == MALFORMED:
+                self.ports.queue.bury(message, reason_of(error))
+            else:
+                self.give_up(message, reason_of(error))
         else:
             self.ports.queue.acknowledge(message)
         return True
