@@ -104,3 +104,11 @@ def test_a_client_tries_a_bounded_number_of_times_with_jitter_between(monkeypatc
     assert len(pauses) == ATTEMPTS_MAX - 1
     assert len(set(pauses)) == len(pauses)
     assert all(0 <= pause <= 20 for pause in pauses)
+
+
+def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    with pytest.raises(Permanent) as caught:
+        make_client("sqs", region=REGION)
+    assert "nope" in caught.value.message
+    assert "AWS_PROFILE" in caught.value.hint

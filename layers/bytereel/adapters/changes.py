@@ -124,9 +124,8 @@ def given_up(job: Job, stored: Segment, claimed: Segment, transition: str) -> tu
 
     A done segment that fails (its fragment was lost) counts as remaining again.
     """
-    if (stored.attempt, stored.owner) != (claimed.attempt, claimed.owner) or stored.state not in SEGMENT_TRANSITIONS[
-        transition
-    ][0]:
+    is_newest = (stored.attempt, stored.owner) == (claimed.attempt, claimed.owner)
+    if not is_newest or stored.state not in SEGMENT_TRANSITIONS[transition][0]:
         return None
     if stored.state is SegmentState.DONE:
         remaining = job.stage_remaining + (stored.stage == job.stage)
