@@ -318,7 +318,7 @@ MEANWHILE = {
 
 
 def held(job_id, index):
-    return Segment(job_id, index, 0, index, index + 1, SegmentState.LEASED, attempt=1)
+    return Segment(job_id, index, 0, index, index + 1, SegmentState.LEASED, attempt=1, owner="w")
 
 
 def outcome_of(call, jobs, job_id):
