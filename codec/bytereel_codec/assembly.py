@@ -8,9 +8,9 @@ Source: FORMAT.md sections 6 and 10.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bytereel_codec.boxes import SIDX_REFERENCES_MAX, free, init_section, segment_index, sidx_bytes
+from bytereel_codec.boxes import SIDX_REFERENCES_MAX, free, segment_index, sidx_bytes
 from bytereel_codec.envelope import Envelope
-from bytereel_codec.geometry import Layout
+from bytereel_codec.geometry import BurstGeometry, Geometry, Layout
 from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.parity import parity_first_picture
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
@@ -28,25 +28,28 @@ class HeadWriter:
     """
 
     def __init__(
-        self, parameters: ReelParameters, envelope: Envelope, layout: Layout, leader: Leader, parity_pictures: int
+        self, parameters: ReelParameters, envelope: Envelope, layout: Layout, leader: Leader, parity_frames: int
     ) -> None:
         self._parameters = parameters
         self._writer = SegmentWriter(parameters, envelope)
         self._layout = layout
         self._leader_bytes = len(leader.to_bytes()) + _LEADER_ROOM
         known = layout.source_bytes is not None
-        self._pictures = 2 + layout.frames + parity_pictures if known else None
-        self._references = self._reference_count(parity_pictures) if known else 0
+        self._frames = 2 + layout.frames + parity_frames if known else None
+        self._by_frame = isinstance(layout.geometry, Geometry) and (self._frames or 0) <= SIDX_REFERENCES_MAX
+        self._references = self._reference_count() if known else 0
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=False, picture=0)
         self._leader_room = len(chunk) + _LEADER_ROOM
+        if isinstance(layout.geometry, BurstGeometry):
+            self._leader_room += len(chunk) // 8  # another encoder's output has no size of its own
         index = sidx_bytes(self._references) if known else 0
-        self.size = len(init_section(parameters.geometry, None)) + index + self._leader_room
+        self.size = len(self._writer.init_section(None)) + index + self._leader_room
 
-    def _reference_count(self, parity_pictures: int) -> int:
-        assert self._pictures is not None
-        if self._pictures <= SIDX_REFERENCES_MAX:
-            return self._pictures
-        return 2 + self._layout.segments + -(-parity_pictures // self._layout.frames_per_segment)
+    def _reference_count(self) -> int:
+        assert self._frames is not None
+        if self._by_frame:
+            return self._frames
+        return 2 + self._layout.segments + self._parameters.groups * self._parameters.columns
 
     def write(
         self, leader: Leader, data: Sequence[ChunkSizes] = (), parity: Sequence[ChunkSizes] = (), tail_bytes: int = 0
@@ -56,7 +59,7 @@ class HeadWriter:
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=final, picture=0)
         room = self._leader_room - len(chunk)
         assert room >= _SMALLEST_BOX
-        head = init_section(self._parameters.geometry, self._pictures if final else None)
+        head = self._writer.init_section(self._picture_count() if final and self._frames is not None else None)
         if self._references:
             head += self._index(data, parity, tail_bytes) if final else free(sidx_bytes(self._references))
         return head + chunk + free(room)
@@ -65,13 +68,21 @@ class HeadWriter:
         """The leader that ends the reel, as its picture of that number."""
         return self._writer.leader(leader.to_bytes(), frame=1, final=True, picture=picture)
 
+    def _picture_count(self) -> int:
+        assert self._frames is not None
+        geometry = self._layout.geometry
+        last = geometry.picture_of(self._frames - 1, self._layout.frames_per_segment)
+        return last + geometry.leader_pictures()
+
     def _index(self, data: Sequence[ChunkSizes], parity: Sequence[ChunkSizes], tail_bytes: int) -> bytes:
-        segments = [*data, *parity]
-        if self._pictures is not None and self._pictures <= SIDX_REFERENCES_MAX:
+        segments, geometry = [*data, *parity], self._layout.geometry
+        if self._by_frame:
             middle = [(size, 1) for sizes in segments for size in sizes]
         else:
-            middle = [(sum(sizes), len(sizes)) for sizes in segments]
-        return segment_index(self._parameters.geometry, [(self._leader_room, 1), *middle, (tail_bytes, 1)])
+            middle = [(sum(sizes), geometry.pictures_of(len(sizes))) for sizes in segments]
+        leaders = geometry.leader_pictures()
+        references = [(self._leader_room, leaders), *middle, (tail_bytes, leaders)]
+        return segment_index(geometry.frames_per_second, references)
 
 
 def finished_leader(
@@ -92,6 +103,6 @@ def finished_leader(
     )
 
 
-def tail_picture(layout: Layout, parity: Sequence[ChunkSizes]) -> int:
-    """The number of the last picture."""
+def tail_frame(layout: Layout, parity: Sequence[ChunkSizes]) -> int:
+    """The number of the last frame."""
     return parity_first_picture(layout) + sum(len(sizes) for sizes in parity)

@@ -1,20 +1,41 @@
 """The few ISO BMFF boxes that a reel needs, written byte by byte; and the reading of its segment index.
 
-A fragment is a run of chunks (`moof` + `mdat`) of one picture each. Times are in units of 1/1000 frame.
+A fragment is a run of chunks (`moof` + `mdat`): of one picture each, or of a whole burst. Times are in units of 1/1000
+picture.
 Source: ISO/IEC 14496-12:2022 clauses 8 (moov, moof), 8.16.3 (sidx); 14496-15 (avcC); CMAF ISO/IEC 23000-19.
 """
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bytereel_codec.errors import Integrity
-from bytereel_codec.geometry import Geometry
-from bytereel_codec.h264 import picture_parameter_set, sequence_parameter_set
 
 FRAME_TICKS = 1000
 SIDX_REFERENCES_MAX = 65535
 _SYNC_SAMPLE = 0x02000000
+_OTHER_SAMPLE = 0x01010000
 _MATRIX = struct.pack(">9i", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTrack:
+    """What the init section says of the video: pixels, pictures a second, H.264 parameter sets without start codes."""
+
+    width: int
+    height: int
+    frames_per_second: int
+    sps: bytes
+    pps: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CodedPicture:
+    """A picture as coded: NAL units with their lengths in front; `shown` is its place in the order of showing."""
+
+    content: bytes
+    shown: int
+    sync: bool
 
 
 def box(kind: bytes, *content: bytes) -> bytes:
@@ -32,15 +53,14 @@ def free(size: int) -> bytes:
     return box(b"free", bytes(size - 8))
 
 
-def init_section(geometry: Geometry, frames: int | None) -> bytes:
-    """`ftyp` and `moov`. `frames` is the whole number of pictures, None where it is not known.
+def init_section(track: VideoTrack, pictures: int | None) -> bytes:
+    """`ftyp` and `moov`. `pictures` is the whole number of pictures, None where it is not known.
 
     The size does not depend on the number.
     """
-    duration = 0 if frames is None else frames * FRAME_TICKS
-    timescale = geometry.frames_per_second * FRAME_TICKS
-    w, h = geometry.width, geometry.height
-    sps, pps = sequence_parameter_set(geometry), picture_parameter_set()
+    duration = 0 if pictures is None else pictures * FRAME_TICKS
+    timescale = track.frames_per_second * FRAME_TICKS
+    w, h, sps, pps = track.width, track.height, track.sps, track.pps
     avcc = box(
         b"avcC",
         bytes([1, *sps[1:4], 0xFF, 0xE1]),
@@ -117,16 +137,36 @@ def chunk_start(picture: int, sample_bytes: int) -> bytes:
 CHUNK_START_BYTES = 8 + 16 + 8 + 16 + 20 + 24 + 8
 
 
+def burst_chunk(picture: int, pictures: Sequence[CodedPicture]) -> bytes:
+    """`moof` and `mdat` of pictures in decoding order, the first at that picture's time in the reel."""
+    rows = b"".join(
+        struct.pack(
+            ">IIi",
+            len(coded.content),
+            _SYNC_SAMPLE if coded.sync else _OTHER_SAMPLE,
+            (coded.shown - place) * FRAME_TICKS,
+        )
+        for place, coded in enumerate(pictures)
+    )
+    moof_bytes = 8 + 16 + 8 + 16 + 20 + 20 + len(rows)
+    trun = _full(b"trun", 1, 0x000E01, struct.pack(">Ii", len(pictures), moof_bytes + 8), rows)
+    tfhd = _full(b"tfhd", 0, 0x020000, struct.pack(">I", 1))
+    traf = box(b"traf", tfhd, _full(b"tfdt", 1, 0, struct.pack(">Q", picture * FRAME_TICKS)), trun)
+    moof = box(b"moof", _full(b"mfhd", 0, 0, struct.pack(">I", (picture + 1) & 0xFFFFFFFF)), traf)
+    assert len(moof) == moof_bytes
+    return moof + box(b"mdat", *(coded.content for coded in pictures))
+
+
 def sidx_bytes(references: int) -> int:
     """The size of an index with that many references."""
     return 40 + 12 * references
 
 
-def segment_index(geometry: Geometry, references: Sequence[tuple[int, int]]) -> bytes:
+def segment_index(frames_per_second: int, references: Sequence[tuple[int, int]]) -> bytes:
     """The `sidx` that stands right before the bytes it indexes: a (bytes, pictures) pair for each reference."""
     assert len(references) <= SIDX_REFERENCES_MAX
     rows = b"".join(struct.pack(">III", size, pictures * FRAME_TICKS, 0x90000000) for size, pictures in references)
-    head = struct.pack(">IIQQHH", 1, geometry.frames_per_second * FRAME_TICKS, 0, 0, 0, len(references))
+    head = struct.pack(">IIQQHH", 1, frames_per_second * FRAME_TICKS, 0, 0, 0, len(references))
     return _full(b"sidx", 1, 0, head, rows)
 
 

@@ -79,7 +79,7 @@ def decode_file(
     reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
     """
     options = options or DecodeOptions()
-    with opened_reel(source, options.secret, options.reel_id) as reel:
+    with opened_reel(source, options.secret, options.reel_id, workers=options.workers) as reel:
         return _Decoding(reel, options).run(None if target is None else str(target))
 
 
@@ -87,7 +87,7 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
     """Read the whole reel and prove every byte, writing nothing. The report names what is lost; raises as `decode_file`
     does for a file that is no reel or cannot be opened."""
     options = options or DecodeOptions()
-    with opened_reel(source, options.secret, options.reel_id) as reel:
+    with opened_reel(source, options.secret, options.reel_id, workers=options.workers) as reel:
         return _Decoding(reel, options).check()
 
 

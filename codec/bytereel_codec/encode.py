@@ -9,19 +9,21 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, tail_picture
+from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, tail_frame
 from bytereel_codec.envelope import Envelope, Secret
-from bytereel_codec.geometry import Geometry, Layout, layout_for
+from bytereel_codec.geometry import AnyGeometry, BurstGeometry, Layout, geometry_of_profile, layout_for
 from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
-from bytereel_codec.profiles import profile_named
+from bytereel_codec.profiles import Profile, profile_named
 from bytereel_codec.ranged import FileReader
 from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.sink import OrderedSink, StreamTarget, TargetFile
@@ -34,19 +36,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """How to encode. `geometry` None: chosen by size. `workers`: threads. `progress(done, total)`: source bytes.
+    """How to encode. `profile`: a name, or one of your own. `geometry`: a name, or None: chosen by size.
 
-    `sha256`: keep the plain SHA-256 of the whole in the leader too; it takes a thread of its own, as it cannot be
-    put together from the segments' digests.
+    `workers`: threads. `progress(done, total)`: source bytes. `sha256`: keep the plain SHA-256 of the whole in the
+    leader too; it takes a thread of its own, as it cannot be put together from the segments' digests.
     """
 
-    profile: str = "archive"
+    profile: str | Profile = "archive"
     parity_percent: float = 0.0
     secret: Secret | None = None
     workers: int = 1
     compress: bool = True
     sha256: bool = False
-    geometry: Geometry | None = None
+    geometry: AnyGeometry | str | None = None
     name: str | None = None
     replace: bool = True
     progress: Progress = field(default=lambda done, total: None)
@@ -82,26 +84,28 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     or written; Integrity `source.changed` when the source changed under the encoder; Temporary `target.full`.
     """
     options = options or EncodeOptions()
-    profile_named(options.profile)
-    with opened_source(str(source), options.name, _leader(options)) as opened:
-        return _Encoding(opened, options).run(str(target))
+    profile = profile_named(options.profile) if isinstance(options.profile, str) else options.profile
+    with opened_source(str(source), options.name, _leader(options, profile)) as opened:
+        return _Encoding(opened, options, profile).run(str(target))
 
 
-def _leader(options: EncodeOptions) -> Leader:
+def _leader(options: EncodeOptions, profile: Profile) -> Leader:
     """The leader as far as the options tell; the source adds its name, the encoder sizes and digests."""
     created = options.created if options.created is not None else datetime.now(UTC).isoformat(timespec="seconds")
-    return Leader(
-        "", profile=options.profile, parity_percent=options.parity_percent, created=created, software=SOFTWARE
-    )
+    return Leader("", profile=profile.name, parity_percent=options.parity_percent, created=created, software=SOFTWARE)
 
 
 class _Encoding:
     """One run of `encode_file`."""
 
-    def __init__(self, source: Source, options: EncodeOptions) -> None:
+    def __init__(self, source: Source, options: EncodeOptions, profile: Profile) -> None:
         self._source = source
         self._options = options
-        self._layout = layout_for(source.size, geometry=options.geometry, parity_percent=options.parity_percent)
+        geometry = options.geometry
+        if geometry is None or isinstance(geometry, str):
+            geometry = geometry_of_profile(profile, geometry, source.size)
+        self._layout = layout_for(source.size, geometry=geometry, parity_percent=options.parity_percent)
+        self._kept: KeptFrames | None = None
         shape = parity_shape(self._layout.segments, options.parity_percent)
         secret = options.secret
         self._parameters = ReelParameters.drawn(
@@ -112,6 +116,13 @@ class _Encoding:
         self._done = 0
 
     def run(self, target: str) -> EncodeSummary:
+        with ExitStack() as stack:
+            if self._options.parity_percent > 0 and isinstance(self._layout.geometry, BurstGeometry):
+                folder = None if target == "-" else Path(target).absolute().parent
+                self._kept = stack.enter_context(KeptFrames(folder))
+            return self._run(target)
+
+    def _run(self, target: str) -> EncodeSummary:
         if target != "-":
             with TargetFile(Path(target), replace=self._options.replace) as file:
                 summary = self._write(file)
@@ -137,8 +148,8 @@ class _Encoding:
 
     def _write(self, target: TargetFile | StreamTarget) -> EncodeSummary:
         shape = ParityShape(self._parameters.groups, self._parameters.columns)
-        parity_pictures = sum(self._layout.frames_in(shape.place(p)[0]) for p in range(shape.segments))
-        head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_pictures)
+        parity_frames = sum(self._layout.frames_in(shape.place(p)[0]) for p in range(shape.segments))
+        head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_frames)
         target.write_at(0, head.write(self._source.leader))
         sink = OrderedSink(target, head.size)
         feed = self._source.feed(self._layout, self._options.sha256)
@@ -160,8 +171,8 @@ class _Encoding:
         facts = [self._facts[index] for index in range(layout.segments)]
         assert layout.source_bytes is not None
         leader = finished_leader(self._source.leader, layout.source_bytes, facts, len(parity), sha256)
-        picture = tail_picture(layout, parity)
-        tail = head.tail(leader, picture)
+        number = tail_frame(layout, parity)
+        tail = head.tail(leader, number)
         sink.write(tail)
         if isinstance(target, TargetFile):
             target.write_at(0, head.write(leader, [fact.chunk_bytes for fact in facts], parity, len(tail)))
@@ -173,7 +184,7 @@ class _Encoding:
             leader.sha256,
             layout.segments,
             len(parity),
-            picture + 1,
+            layout.geometry.picture_of(number, layout.frames_per_segment) + layout.geometry.leader_pictures(),
             layout.geometry.name,
             self._parameters.sealed,
         )
@@ -182,7 +193,8 @@ class _Encoding:
         return Envelope(self._key, self._options.random)
 
     def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:
-        writer = SegmentWriter(self._parameters, self._envelope())
+        keep = self._kept.write if self._kept else None
+        writer = SegmentWriter(self._parameters, self._envelope(), keep)
         incoming, kept = bytearray(), bytearray()
         while (segment := feed.next(incoming)) is not None:
             chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
@@ -204,7 +216,7 @@ class _Encoding:
         parameters = replace(self._parameters, segments=layout.segments, groups=shape.groups, columns=shape.columns)
         sizes: dict[int, ChunkSizes] = {}
         numbers = iter(range(shape.segments))
-        with FileReader(target.partial) as reader:
+        with FileReader(self._kept.finish() if self._kept else target.partial) as reader:
             reel = Reel(reader, frames_of_reel(reader, parameters.reel_id))
             sink.start_again()
 

@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 import crc32c
 
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import PICTURE_BYTES_MAX, SEGMENT_FRAMES_MAX, geometry_of_span
+from bytereel_codec.geometry import FRAME_RESERVED_BYTES, PICTURE_BYTES_MAX, SEGMENT_FRAMES_MAX, geometry_of_span
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.whitening import HEADER_MASK, masked
 
@@ -147,7 +147,7 @@ def parse_header(packed: bytes) -> FrameHeader | None:
         _,
         payload_crc,
     ) = _LAYOUT.unpack_from(packed)
-    if kind > Kind.PARITY or profile > 0 or flags > 31 or any(packed[61:64]) or any(packed[_LAYOUT.size : -4]):
+    if kind > Kind.PARITY or flags > 31 or any(packed[61:64]) or any(packed[_LAYOUT.size : -4]):
         return None
     header = FrameHeader(
         Kind(kind),
@@ -175,10 +175,9 @@ def parse_masked(raw: bytes) -> FrameHeader | None:
 
 
 def _in_bounds(header: FrameHeader) -> bool:
-    geometry = geometry_of_span(header.span_bytes)
     return (
-        geometry is not None
-        and HEADER_BYTES + header.length <= geometry.picture_bytes <= PICTURE_BYTES_MAX
+        _is_span(header)
+        and header.length <= header.span_bytes + FRAME_RESERVED_BYTES - HEADER_BYTES
         and 0 < header.frames_per_segment <= SEGMENT_FRAMES_MAX
         and 0 < header.frames <= (2 if header.kind == Kind.LEADER else header.frames_per_segment)
         and header.frame < header.frames
@@ -189,6 +188,13 @@ def _in_bounds(header: FrameHeader) -> bool:
         and _is_parity_shape(header)
         and header.scrypt_log2_n <= SCRYPT_LOG2_N_MAX
     )
+
+
+def _is_span(header: FrameHeader) -> bool:
+    """Whether frames can be of that size: those of `archive` fill a picture, the others share a burst."""
+    if header.profile == 0:
+        return geometry_of_span(header.span_bytes) is not None
+    return 0 < header.span_bytes <= PICTURE_BYTES_MAX - FRAME_RESERVED_BYTES
 
 
 def _is_parity_shape(header: FrameHeader) -> bool:

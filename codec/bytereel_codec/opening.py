@@ -1,26 +1,35 @@
 """Opening the reel in a file, whatever the file is: a video as it was written, a pipe, a container that needs libav."""
 
+import io
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from bytereel_codec.envelope import Secret
-from bytereel_codec.ranged import FileReader, RangedReader, read_range
+from bytereel_codec.ranged import FileReader, RangedFile, RangedReader, read_range
 from bytereel_codec.reel import Reel
+from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
 from bytereel_codec.sink import TargetFile, write_error
 from bytereel_codec.sources import read_fully
 
 _SPOOL_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
 _TS_PACKET_BYTES = 188
 
 
 @contextmanager
-def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None = None) -> Iterator[Reel]:
-    """The reel in a file, on standard input (`-`, spooled), or in a container that cuts its pictures up."""
+def opened_reel(
+    source: Path | str, secret: Secret | None, reel_id: bytes | None = None, *, workers: int = 1
+) -> Iterator[Reel]:
+    """The reel in a file, on standard input (`-`, spooled), in a container that cuts its pictures up, or one of bursts.
+
+    `workers`: threads that decode a video of bursts.
+    """
     with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
         path = Path(source)
         if str(source) == "-":
@@ -30,29 +39,87 @@ def opened_reel(source: Path | str, secret: Secret | None, reel_id: bytes | None
             if not _is_cut_up(reader) and is_reel(reader) and is_readable(reader):
                 yield fully_indexed(reader, secret, reel_id)
                 return
-        with FileReader(_by_libav(path, Path(folder) / "pictures")) as pictures:
+            found = _unwrapped(path, reader, Path(folder) / "packets")
+            reel = None if found else reel_of_bursts(reader, secret, reel_id, workers=workers)
+        if reel is not None:
+            with closing(reel):
+                yield reel
+            return
+        with FileReader(found or _rewritten(path, Path(folder) / "pictures")) as pictures:
             yield fully_indexed(pictures, secret, reel_id)
 
 
-def _by_libav(path: Path, pictures: Path) -> Path:
-    """The file's pictures in a row, from a container that cuts them up or from another lossless codec.
+def _unwrapped(path: Path, reader: FileReader, packets: Path) -> Path | None:
+    """The packets of a container that cuts pictures up, in a row, where they are pictures of samples."""
+    from bytereel_codec.libav.samples import unwrapped
+
+    if not _is_cut_up(reader):
+        return None
+    try:
+        unwrapped(path, packets)
+    except OSError as error:
+        raise write_error(error, packets) from error
+    with FileReader(packets) as pictures:
+        return packets if is_reel(pictures) else None
+
+
+def _rewritten(path: Path, pictures: Path) -> Path:
+    """The pictures in a row, of a video in another lossless codec.
 
     The file itself where libav finds nothing in it and it holds frames, if only damaged ones.
     """
-    from bytereel_codec.libav import rewritten, unwrapped
+    from bytereel_codec.libav.samples import rewritten
 
-    with FileReader(path) as reader:
-        cut_up, marked = _is_cut_up(reader), is_reel(reader)
     try:
-        if cut_up:
-            unwrapped(path, pictures)
-        elif not rewritten(path, pictures):
-            if not marked:
-                raise no_reel()
-            return path
+        if rewritten(path, pictures):
+            return pictures
     except OSError as error:
         raise write_error(error, pictures) from error
-    return pictures
+    with FileReader(path) as reader:
+        if not is_reel(reader):
+            raise no_reel()
+    return path
+
+
+@contextmanager
+def frames_of_bursts(videos: Iterable[bytes]) -> Iterator[Reel]:
+    """The frames in videos of bursts of one reel, each a whole file, as far as they can be read.
+
+    Raises: Permanent `reel.none`; Temporary `target.full`.
+    """
+    from bytereel_codec.burst_reader import read_bursts
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    with KeptFrames(None) as kept:
+        for video in videos:
+            read_bursts(shown_pictures(io.BytesIO(video)), kept.write)
+        with FileReader(kept.finish()) as reader:
+            yield fully_indexed(reader, None)
+
+
+def reel_of_bursts(
+    reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None, *, workers: int = 1
+) -> Reel | None:
+    """The reel in a video of bursts, all of it read into a temporary file; None when the video shows no strip.
+
+    The caller closes it. Raises: as `fully_indexed`; Temporary `target.full`.
+    """
+    from bytereel_codec.burst_reader import read_bursts
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    with ExitStack() as stack:
+        kept = stack.enter_context(KeptFrames(None))
+        report = read_bursts(
+            shown_pictures(io.BufferedReader(RangedFile(reader), _READ_BYTES), threads=workers), kept.write
+        )
+        if report is None:
+            return None
+        frames = stack.enter_context(FileReader(kept.finish()))
+        reel = fully_indexed(frames, secret, reel_id)
+        reel.channel = report
+        reel.closes = stack.pop_all()
+        weakref.finalize(reel, reel.closes.close)  # for those who keep it open and forget it
+        return reel
 
 
 def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:

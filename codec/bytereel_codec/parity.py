@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from bytereel_codec.erasure import accumulate, coefficient, recover
 from bytereel_codec.errors import Integrity, Permanent
+from bytereel_codec.frame_writer import frame_writer
 from bytereel_codec.geometry import Layout
 from bytereel_codec.header import ROWS_MAX, FrameHeader, Kind, parse_header
 from bytereel_codec.macroblocks import HEADER_BYTES
-from bytereel_codec.picture import Frame, PictureWriter
+from bytereel_codec.picture import Frame
 from bytereel_codec.segment import ReelParameters
 
 Image = npt.NDArray[np.uint8]
@@ -85,7 +86,7 @@ def write_parity_segment(
     """
     shape = ParityShape(parameters.groups, parameters.columns)
     group, column = shape.place(parity_segment)
-    writer = PictureWriter(parameters.geometry, parameters.reel_id)
+    writer = frame_writer(parameters.geometry, parameters.reel_id)
     frames = layout.frames_in(group)
     number = parity_first_picture(layout) + parity_segment * layout.frames_per_segment
     sizes = []

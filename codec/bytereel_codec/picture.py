@@ -10,9 +10,9 @@ import crc32c
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.boxes import CHUNK_START_BYTES, chunk_start
-from bytereel_codec.geometry import GEOMETRIES, PICTURE_BYTES_MAX, Geometry
-from bytereel_codec.h264 import slice_end, slice_start
+from bytereel_codec.boxes import CHUNK_START_BYTES, VideoTrack, chunk_start, init_section
+from bytereel_codec.geometry import PICTURE_BYTES_MAX, Geometry, geometry_of_span
+from bytereel_codec.h264 import picture_parameter_set, sequence_parameter_set, slice_end, slice_start
 from bytereel_codec.header import FrameHeader, parse_masked, whitening_shift
 from bytereel_codec.macroblocks import (
     HEADER_BYTES,
@@ -40,8 +40,9 @@ HEADER_WINDOW_BYTES = HEADER_BYTES * 3 // 2 + 2
 def smallest_coded_bytes(header: FrameHeader) -> int:
     """How many bytes of the stream, from its first sample on, a frame's picture takes at least."""
     used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES)
-    geometry = next(g for g in GEOMETRIES.values() if g.span_bytes == header.span_bytes)
-    return used * MACROBLOCK_CODED_BYTES - 2 + geometry.macroblocks - used
+    geometry = geometry_of_span(header.span_bytes) if header.profile == 0 else None
+    filler = geometry.macroblocks - used if geometry else 0
+    return used * MACROBLOCK_CODED_BYTES - 2 + filler
 
 
 class PictureWriter:
@@ -58,6 +59,15 @@ class PictureWriter:
     def payload(self) -> memoryview:
         """Where the next frame's payload is put: all of a picture behind its header."""
         return self._image.data[HEADER_BYTES:]
+
+    def begin(self) -> None:
+        """Nothing is kept from one frame to the next."""
+
+    def init_section(self, pictures: int | None) -> bytes:
+        """`ftyp` and `moov` of the reel; `pictures` None where their number is not known."""
+        geometry = self.geometry
+        sps, pps = sequence_parameter_set(geometry), picture_parameter_set()
+        return init_section(VideoTrack(geometry.width, geometry.height, geometry.frames_per_second, sps, pps), pictures)
 
     def write(self, header: FrameHeader, length: int, picture: int) -> memoryview:
         """The chunk of a frame whose payload is `self.payload[:length]`; `picture` is its number in the reel."""

@@ -1,17 +1,107 @@
-"""The profiles: named settings of the conversion between bytes and video, as data."""
+"""The profiles: named settings of the conversion between bytes and video, as data.
 
-from dataclasses import dataclass
+`archive` keeps bytes as samples (I_PCM) and has no channel. The others write symbols that survive another encoder:
+their `Channel` says how. What a reader needs of it stands in every picture's strip; the rest is the writer's alone.
+"""
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.errors import Permanent
+
+PICTURES_MAX = 255
+USER_DEFINED = 255
+"""The profile number of a reel whose profile is not one of ours."""
+
+# One grey picture, 16 data pictures predicted from it and the next grey one; nothing that would save bits by
+# touching coefficients. Source: FACTS measured with libx264; each option in `x264 --fullhelp`.
+_GRID = {
+    "keyint": "9999",
+    "scenecut": "0",
+    "bframes": "16",
+    "b-adapt": "0",
+    "b-pyramid": "none",
+    "no-deblock": "1",
+    "aq-mode": "0",
+    "mbtree": "0",
+    "ipratio": "1",
+    "pbratio": "1",
+    "chroma-qp-offset": "0",
+    "weightp": "0",
+    "weightb": "0",
+    "trellis": "0",
+    "psy": "0",
+    "dct-decimate": "0",
+    "subme": "1",
+    "me": "dia",
+    "partitions": "none",
+    "direct": "none",
+    "ref": "1",
+    "rc-lookahead": "0",
+    "deadzone-inter": "6",
+}
+_GRID4 = {**_GRID, "8x8dct": "0"}
+_GRID8 = {**_GRID, "8x8dct": "1", "no-fast-pskip": "1", "deadzone-intra": "6"}
+
+
+Options = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """How a profile's bursts are drawn and encoded.
+
+    `quantiser` is the own encoder's luma QP, and with it the amplitude. `pictures` are data pictures a full burst.
+    `expansion` is about how large a reel of random bytes is. `geometries` maps the largest source (bytes; None: any) to
+    the picture size for it, smallest first. `encoder_options` are x264's own names.
+    """
+
+    modulation: Modulation
+    quantiser: int
+    pictures: int
+    frames_per_second: int
+    preset: str
+    encoder_options: Options
+    expansion: float
+    geometries: tuple[tuple[int | None, str], ...] = ((128 << 10, "360p"), (1 << 20, "720p"), (None, "1080p"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {**asdict(self), "modulation": self.modulation.to_dict(), "encoder_options": dict(self.encoder_options)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Channel":
+        """The inverse of `to_dict`."""
+        geometries = tuple((limit, name) for limit, name in values["geometries"])
+        named = {
+            "modulation": Modulation.from_dict(values["modulation"]),
+            "encoder_options": tuple(values["encoder_options"].items()),
+            "geometries": geometries,
+        }
+        return cls(**{**values, **named})
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One profile: what it is for, and what it survives."""
+    """One profile: what it is for, and what it survives. `number` stands in every frame's header."""
 
     name: str
     purpose: str
     survives: str
+    number: int = 0
+    channel: Channel | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        return {**asdict(self), "channel": self.channel.to_dict() if self.channel else None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Profile":
+        """The inverse of `to_dict`."""
+        channel = values["channel"]
+        return cls(**{**values, "channel": Channel.from_dict(channel) if channel else None})
 
 
 PROFILES = {
@@ -22,6 +112,49 @@ PROFILES = {
             "storage and players that keep the video stream as it is",
             "copying, remuxing (MP4, Matroska), cutting and joining; lost segments up to the parity chosen",
         ),
+        Profile(
+            "balanced",
+            "one decent re-encode",
+            "x264 CRF 18 and 23 (medium, veryfast)",
+            1,
+            Channel(
+                Modulation(Family.DCT4, 16, 16, 8), 34, 64, 8, "superfast", tuple({**_GRID4, "qp": "34"}.items()), 1.13
+            ),
+        ),
+        Profile(
+            "rugged",
+            "hard re-encodes",
+            "x264 up to CRF 33, x265 CRF 32, SVT-AV1 CRF 35",
+            2,
+            Channel(
+                Modulation(Family.DCT4, 6, 6, 36), 46, 96, 8, "superfast", tuple({**_GRID4, "qp": "46"}.items()), 1.3
+            ),
+        ),
+        Profile(
+            "stream",
+            "hosting platforms",
+            "VP9 from 2.5 Mbit/s, x264 up to CRF 35, 720p and back",
+            3,
+            Channel(
+                Modulation(Family.DCT8, 6, 0, 32), 48, 160, 6, "medium", tuple({**_GRID8, "qp": "48"}.items()), 2.0
+            ),
+        ),
+        Profile(
+            "classic16",
+            "the 16-colour palette design: cells of 3 x 3 pixels at 720p",
+            "x264 CRF 18",
+            4,
+            Channel(
+                Modulation(Family.CELLS, 4, 6, 64),
+                18,
+                128,
+                30,
+                "medium",
+                tuple({"crf": "18", "keyint": "9999", "scenecut": "0"}.items()),
+                15.0,
+                ((None, "720p"),),
+            ),
+        ),
     )
 }
 
@@ -31,3 +164,6 @@ def profile_named(name: str) -> Profile:
     if name not in PROFILES:
         raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+__all__ = ["PICTURES_MAX", "PROFILES", "USER_DEFINED", "Channel", "Code", "Profile", "profile_named"]

@@ -1,9 +1,10 @@
 """Reading bytes by range: the one way the codec takes input that can be sought."""
 
+import io
 import os
 from pathlib import Path
 from stat import S_ISREG
-from typing import Protocol
+from typing import Any, Protocol
 
 from bytereel_codec.errors import Integrity, Permanent
 
@@ -106,6 +107,40 @@ class BytesReader:
         part = self._view[offset : offset + len(buffer)]
         buffer[: len(part)] = part
         return len(part)
+
+
+class RangedFile(io.RawIOBase):
+    """A `RangedReader` as a seekable binary file. One thread at a time."""
+
+    def __init__(self, reader: RangedReader) -> None:
+        self._reader = reader
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As `io.IOBase.seek`. Raises: ValueError for a negative position."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As many bytes as there are."""
+        count = self._reader.read_into(self._position, memoryview(buffer).cast("B"))
+        self._position += count
+        return count
 
 
 def read_exactly(reader: RangedReader, offset: int, buffer: memoryview) -> None:

@@ -7,7 +7,9 @@ segment index in front of the reel where it is right, else by a pass over all he
 import hashlib
 import threading
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
@@ -18,6 +20,9 @@ from bytereel_codec.picture import Frame, FrameLoader
 from bytereel_codec.ranged import Buffer, RangedReader
 from bytereel_codec.scan import FrameKey, ReelFrames, frames_of_reel
 from bytereel_codec.segment import DIGEST_BYTES
+
+if TYPE_CHECKING:
+    from bytereel_codec.burst_reader import ChannelReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,11 @@ class Reel:
         *,
         locate: Callable[[FrameKey], int | None] | None = None,
     ) -> None:
-        """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty."""
+        """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty.
+
+        Of a reel of bursts, `reader` reads the frames that were found in it, `channel` says how well they were read,
+        and `closes` ends the file that holds them.
+        """
         self.reader = reader
         self.frames = frames
         self.reel_id = frames.first.reel_id
@@ -54,6 +63,8 @@ class Reel:
         self._stripe: tuple[tuple[int, int], dict[int, tuple[FrameHeader, memoryview]]] | None = None
         self.recovered: set[tuple[int, int]] = set()
         self.key_is_right = False
+        self.channel: ChannelReport | None = None
+        self.closes = ExitStack()
 
     @property
     def shape(self) -> ParityShape:
@@ -69,6 +80,10 @@ class Reel:
     def segments(self) -> int:
         """Data segments."""
         return self.frames.data_segments()
+
+    def close(self) -> None:
+        """Let go of what was opened for this reel alone."""
+        self.closes.close()
 
     def envelope(self) -> Envelope:
         """A new envelope under the reel's key. Raises: Permanent `secret.wrong_kind`."""

@@ -5,18 +5,19 @@ where that is missing or wrong, by a pass over the headers.
 """
 
 import io
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bytereel_codec.boxes import parse_segment_index
+from bytereel_codec.channel.raster import Raster
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
-from bytereel_codec.geometry import Layout, geometry_of_span
+from bytereel_codec.geometry import Geometry, Layout, geometry_of_span
 from bytereel_codec.header import FORMAT_VERSION, Flag, FrameHeader, Kind
 from bytereel_codec.leader import Leader
-from bytereel_codec.opening import fully_indexed, opened_reel
+from bytereel_codec.opening import fully_indexed, opened_reel, reel_of_bursts
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
 from bytereel_codec.reel import Block, Reel, ReelReader
 from bytereel_codec.scan import FrameKey, ReelFrames, find_frames
@@ -70,6 +71,10 @@ class _Index:
 def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     """The reel in a ranged reader, its frames found by the index where that is right."""
     first, index = _read_index(reader)
+    if first is None:
+        reel = reel_of_bursts(reader, secret)
+        if reel is not None:
+            return reel
     if first is None or index is None or not index.fits(reader.size_bytes):
         return fully_indexed(reader, secret)
     frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
@@ -99,7 +104,7 @@ def _read_index(reader: RangedReader) -> tuple[FrameHeader | None, _Index | None
         size *= 4
     if parsed is None:
         return None, None
-    found = next(find_frames(reader, parsed[0]), None)
+    found = next(find_frames(reader, parsed[0], parsed[0] + _HEAD_BYTES_MAX), None)
     if found is None:
         return None, None
     return found[1], _Index(reader, *parsed, found[1])
@@ -183,7 +188,7 @@ def open_reel(reel: Path | str | RangedReader, secret: Secret | None = None) -> 
     """
     with ExitStack() as stack:
         reader = stack.enter_context(FileReader(reel)) if isinstance(reel, Path | str) else reel
-        opened = reel_of(reader, secret)
+        opened = stack.enter_context(closing(reel_of(reader, secret)))
         frames = ReelReader(opened)
         size = frames.source_bytes(frames.leader())
         return io.BufferedReader(ReelFile(opened, size, stack.pop_all()), buffer_size=64 << 10)
@@ -219,18 +224,18 @@ def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | N
     with opened_reel(source, None, reel_id) as reel:
         frames = reel.frames
         leader, locked = _leader_or_why(Reel(reel.reader, frames, secret))
-        geometry = geometry_of_span(reel.span_bytes)
-        assert geometry is not None
+        shown = _shown(reel)
         last = reel.segments - 1
         expected = reel.frames_per_segment * last + frames.frames_in(last) if reel.segments else 0
         found = sum(1 for kind, _, _ in frames.places if kind == Kind.DATA)
+        reel_bytes = reel.reader.size_bytes if str(source) == "-" else Path(source).stat().st_size
         return ReelDescription(
             reel.reel_id.hex(),
             FORMAT_VERSION,
-            reel.reader.size_bytes,
-            geometry.name,
-            geometry.width,
-            geometry.height,
+            reel_bytes,
+            shown.name,
+            shown.width,
+            shown.height,
             reel.frames_per_segment,
             reel.segments,
             found,
@@ -242,6 +247,15 @@ def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | N
             leader,
             locked,
         )
+
+
+def _shown(reel: Reel) -> Geometry | Raster:
+    """The size of the reel's pictures."""
+    if reel.channel is not None:
+        return reel.channel.placement.raster
+    geometry = geometry_of_span(reel.span_bytes)
+    assert geometry is not None, "the header of a frame of samples names its geometry"
+    return geometry
 
 
 def _leader_or_why(reel: Reel) -> tuple[Leader | None, str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bytereel_codec.envelope import Envelope, Secret
-from bytereel_codec.geometry import Geometry, Layout, geometry_named
+from bytereel_codec.frame_writer import Keep, frame_writer
+from bytereel_codec.geometry import AnyGeometry, Layout, geometry_from_dict
 from bytereel_codec.header import Flag, FrameHeader, Kind
-from bytereel_codec.picture import PictureWriter
 from bytereel_codec.ranged import RangedReader, read_exactly
 
 DIGEST_BYTES = 32
@@ -24,7 +24,7 @@ class ReelParameters:
     """What every worker on a reel must agree on. `segments` is 0 while a stream has not ended."""
 
     reel_id: bytes
-    geometry: Geometry
+    geometry: AnyGeometry
     frames_per_segment: int
     segments: int = 0
     groups: int = 0
@@ -82,6 +82,7 @@ class ReelParameters:
             segments=self.segments,
             groups=self.groups,
             columns=self.columns,
+            profile=self.geometry.profile.number,
             scrypt_log2_n=self.scrypt_log2_n,
         )
 
@@ -89,7 +90,7 @@ class ReelParameters:
         """The parameters as JSON-able values; holds no secret."""
         return {
             "reel_id": base64.b16encode(self.reel_id).decode().lower(),
-            "geometry": self.geometry.name,
+            "geometry": self.geometry.to_dict(),
             "frames_per_segment": self.frames_per_segment,
             "segments": self.segments,
             "groups": self.groups,
@@ -104,13 +105,16 @@ class ReelParameters:
         """The inverse of `to_dict`."""
         named = dict(values)
         named["reel_id"] = bytes.fromhex(named["reel_id"])
-        named["geometry"] = geometry_named(named["geometry"])
+        named["geometry"] = geometry_from_dict(named["geometry"])
         return cls(**named)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFacts:
-    """What is known of a written segment: SHA-256 of its source bytes, and the bytes of each chunk."""
+    """What is known of a written segment: SHA-256 of its source bytes, and the bytes of each frame's chunk.
+
+    Where frames share one chunk, it counts for the last of them, and the others have 0.
+    """
 
     digest: bytes
     chunk_bytes: tuple[int, ...]
@@ -128,10 +132,11 @@ class SegmentFacts:
 class SegmentWriter:
     """Writes segments of one reel, with buffers of about three pictures. One thread at a time."""
 
-    def __init__(self, parameters: ReelParameters, envelope: Envelope) -> None:
+    def __init__(self, parameters: ReelParameters, envelope: Envelope, keep: Keep | None = None) -> None:
+        """`keep` takes each frame's image of a burst too, as it stands in it; it has to be safe for several threads."""
         self._parameters = parameters
         self._envelope = envelope
-        self._pictures = PictureWriter(parameters.geometry, parameters.reel_id)
+        self._pictures = frame_writer(parameters.geometry, parameters.reel_id, keep)
 
     def write(
         self, index: int, source: RangedReader, start: int, end: int, *, last: bool
@@ -140,6 +145,7 @@ class SegmentWriter:
 
         A chunk is good until the next is asked for. Raises: Integrity `source.short`.
         """
+        self._pictures.begin()
         span = self._parameters.geometry.span_bytes
         frames = -(-(end - start) // span)
         digest = hashlib.sha256()
@@ -164,10 +170,15 @@ class SegmentWriter:
 
     def leader(self, content: bytes, *, frame: int, final: bool, picture: int) -> bytes:
         """The chunk of a leader (`frame` 0 in front, 1 at the end) at that place of the reel."""
+        self._pictures.begin()
         header = self._parameters.header(Kind.LEADER, 0, frame, 2, Flag.FINAL if final else Flag.NONE)
         block = self._pictures.payload[: len(content)]
         block[:] = content
         return bytes(self._framed(header, block, picture, compress=False))
+
+    def init_section(self, pictures: int | None) -> bytes:
+        """`ftyp` and `moov` of the reel; `pictures` None where their number is not known."""
+        return self._pictures.init_section(pictures)
 
     def _framed(self, header: FrameHeader, block: memoryview, picture: int, *, compress: bool = True) -> memoryview:
         closed: bytes | None = None

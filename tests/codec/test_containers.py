@@ -11,7 +11,7 @@ import pytest
 from bytereel_codec import Permanent, decode_file
 from bytereel_codec.geometry import GEOMETRIES
 from bytereel_codec.header import Kind
-from bytereel_codec.libav import decoded_pictures
+from bytereel_codec.libav.samples import decoded_pictures
 from bytereel_codec.picture import PictureReader
 from bytereel_codec.ranged import BytesReader
 from bytereel_codec.scan import find_frames

@@ -78,7 +78,7 @@ def limits() -> dict[str, int | None]:
 
 def encoders(cards: Sequence[str]) -> dict[str, list[str]]:
     """For each kind of video, the encoders that libav was built with; those of a GPU only where there is a card."""
-    from bytereel_codec.libav import has_encoder
+    from bytereel_codec.libav.samples import has_encoder
 
     def usable(name: str) -> bool:
         return has_encoder(name) and (bool(cards) or not name.endswith(_GPU_SUFFIX))

@@ -58,7 +58,6 @@ def encode(
     """Turn a file or a folder into a video."""
     _check_places(source, target)
     from bytereel_codec.encode import EncodeOptions, encode_file
-    from bytereel_codec.geometry import geometry_named
 
     started_at = time.monotonic()
     with ProgressBar("encoding", hidden=as_json) as progress:
@@ -69,7 +68,7 @@ def encode(
             workers=workers or usable_cores(),
             compress=compress,
             sha256=sha256,
-            geometry=geometry_named(geometry) if geometry else None,
+            geometry=geometry,
             name=name,
             replace=force,
             progress=progress,

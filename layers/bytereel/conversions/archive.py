@@ -1,23 +1,25 @@
 """`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from os import urandom
 from typing import Any
 
-from bytereel_codec.assembly import HeadWriter, finished_leader, tail_picture
+from bytereel_codec.assembly import HeadWriter, finished_leader, tail_frame
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import Layout, geometry_named, layout_for
+from bytereel_codec.geometry import BurstGeometry, Layout, geometry_from_dict, geometry_of_profile, layout_for
 from bytereel_codec.header import Kind
 from bytereel_codec.leader import Leader
 from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
+from bytereel_codec.opening import frames_of_bursts
 from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
-from bytereel_codec.profiles import PROFILES
-from bytereel_codec.ranged import RangedReader
+from bytereel_codec.profiles import PROFILES, profile_named
+from bytereel_codec.ranged import RangedReader, read_range
+from bytereel_codec.reel import ReelReader
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.version import SOFTWARE
 
@@ -26,10 +28,6 @@ from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, Plan
 DATA_STAGE = 0
 PARITY_STAGE = 1
 _HINT = "start the workers with the passphrase or key of before, then retry the job"
-# A picture, its coded form at its worst, and the copies that compressing and sealing make.
-_PICTURES_HELD = 7
-_EXPANSION = 1.0055
-"""Of a large reel without parity (measured: `make bench`)."""
 
 
 class ArchiveConversion:
@@ -50,7 +48,8 @@ class ArchiveConversion:
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Choose the picture size and cut the source; the reel's id is drawn here, once."""
         size = source.size_bytes
-        layout = layout_for(size, parity_percent=self._parity_percent)
+        geometry = geometry_of_profile(profile_named(profile), None, size)
+        layout = layout_for(size, geometry=geometry, parity_percent=self._parity_percent)
         shape = parity_shape(layout.segments, self._parity_percent)
         parameters = ReelParameters.drawn(layout, shape.groups, shape.columns, self._secret, self._random)
         leader = Leader(
@@ -66,13 +65,13 @@ class ArchiveConversion:
         if self._secret:
             planned["key_check"] = self._secret.check(parameters.reel_id, parameters.scrypt_log2_n)
         share = 1 + len(parity) / max(1, len(data))
-        return Plan(planned, [*data, *parity], round(size * share * _EXPANSION))
+        return Plan(planned, [*data, *parity], round(size * share * geometry.expansion))
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures, whatever the segment's length; the key's derivation where there is a passphrase."""
         del stage
         scrypt_bytes: int = 1024 << plan["reel"]["scrypt_log2_n"]
-        return _PICTURES_HELD * geometry_named(plan["reel"]["geometry"]).picture_bytes + scrypt_bytes
+        return geometry_from_dict(plan["reel"]["geometry"]).working_bytes + scrypt_bytes
 
     def convert(
         self,
@@ -85,12 +84,21 @@ class ArchiveConversion:
         """The chunks of a data segment from its range, or of a parity segment from the data segments' fragments."""
         parameters, layout = _parameters(plan)
         if segment.stage == PARITY_STAGE:
-            fetch = _FragmentFrames(earlier).fetch
-            sizes = yield from write_parity_segment(parameters, layout, index - layout.segments, fetch)
+            sizes = yield from self._parity(parameters, layout, index - layout.segments, earlier)
             return {"chunk_bytes": list(sizes)}
         last = index == layout.segments - 1
         facts = yield from self._writer(plan, parameters).write(index, source, segment.start, segment.end, last=last)
         return facts.to_dict()
+
+    def _parity(
+        self, parameters: ReelParameters, layout: Layout, number: int, earlier: Sequence[FinishedSegment]
+    ) -> Generator[memoryview, None, tuple[int, ...]]:
+        if not isinstance(layout.geometry, BurstGeometry):
+            return (yield from write_parity_segment(parameters, layout, number, _FragmentFrames(earlier).fetch))
+        head = SegmentWriter(parameters, Envelope(None)).init_section(None)
+        members = [item for item in earlier if item.index % parameters.groups == number % parameters.groups]
+        with frames_of_bursts(_with_head(head, members)) as reel:
+            return (yield from write_parity_segment(parameters, layout, number, ReelReader(reel).frame))
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
         """Head with index and leader, data segments, parity segments, the leader again."""
@@ -99,7 +107,7 @@ class ArchiveConversion:
         parity = [tuple(item.result["chunk_bytes"]) for item in finished if item.stage == PARITY_STAGE]
         leader = finished_leader(Leader(**plan["leader"]), plan["source_bytes"], data, len(parity))
         head = HeadWriter(parameters, self._envelope(plan, parameters), layout, leader, sum(map(len, parity)))
-        tail = head.tail(leader, tail_picture(layout, parity))
+        tail = head.tail(leader, tail_frame(layout, parity))
         start = head.write(leader, [facts.chunk_bytes for facts in data], parity, len(tail))
         facts = {
             "reel_id": parameters.reel_id.hex(),
@@ -107,7 +115,7 @@ class ArchiveConversion:
             "sha256": leader.sha256,
             "sealed": parameters.sealed,
             "geometry": layout.geometry.name,
-            "pictures": tail_picture(layout, parity) + 1,
+            "pictures": tail_frame(layout, parity) + 1,
             "parity_segments": len(parity),
         }
         order = sorted(item.index for item in finished)
@@ -139,6 +147,12 @@ class ArchiveConversion:
 def _parameters(plan: Mapping[str, Any]) -> tuple[ReelParameters, Layout]:
     parameters = ReelParameters.from_dict(plan["reel"])
     return parameters, parameters.layout(plan["source_bytes"])
+
+
+def _with_head(head: bytes, fragments: Iterable[FinishedSegment]) -> Iterator[bytes]:
+    """Each fragment as a video of its own."""
+    for fragment in fragments:
+        yield head + read_range(fragment.reader, 0, fragment.fragment_bytes)
 
 
 class _FragmentFrames:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity
-from bytereel_codec.geometry import Layout, geometry_named, geometry_of_span
+from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.leader import tree_digest
 from bytereel_codec.names import REEL_SUFFIX, safe_name
 from bytereel_codec.ranged import RangedReader
@@ -23,8 +23,8 @@ from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, Plan
 REELS_KEPT = 2
 # What the index of an open reel takes for each frame (measured: about 250 bytes).
 _PLACE_BYTES = 300 * REELS_KEPT
-# A picture, its coded form, and the copies that opening and decompressing make.
-_PICTURES_HELD = 6
+# A frame, its coded form, and the copies that opening and decompressing make.
+_FRAMES_HELD = 6
 
 
 class RestoreConversion:
@@ -46,27 +46,25 @@ class RestoreConversion:
         reel.require_reach()
         frames = ReelReader(reel)
         leader = frames.leader()
-        geometry = geometry_of_span(reel.span_bytes)
-        assert geometry is not None
         size = frames.source_bytes(leader)
-        layout = Layout(geometry, reel.frames_per_segment, size)
+        span = reel.span_bytes * reel.frames_per_segment
         fallback = safe_name(name.removesuffix(REEL_SUFFIX))
         restored = safe_name(leader.name, fallback) if leader else fallback
         parameters = {
             "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored,
             "source_bytes": size,
             "digest": leader.digest if leader else None,
-            "geometry": geometry.name,
+            "frame_bytes": reel.span_bytes + FRAME_RESERVED_BYTES,
             "reel_id": reel.reel_id.hex(),
             "scrypt_log2_n": reel.frames.first.scrypt_log2_n,
-            "frames": layout.frames,
+            "frames": -(-size // reel.span_bytes),
         }
-        return Plan(parameters, [PlannedSegment(*layout.segment_range(index)) for index in range(layout.segments)])
+        return Plan(parameters, [PlannedSegment(start, min(start + span, size)) for start in range(0, size, span)])
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures, whatever the segment's length; the key's derivation, and the places of all frames."""
         del stage
-        pictures = _PICTURES_HELD * geometry_named(plan["geometry"]).picture_bytes
+        pictures = _FRAMES_HELD * plan["frame_bytes"]
         scrypt_bytes: int = (1024 << plan["scrypt_log2_n"]) if plan["scrypt_log2_n"] else 0
         places: int = _PLACE_BYTES * plan["frames"]
         return pictures + scrypt_bytes + places

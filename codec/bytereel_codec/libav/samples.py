@@ -1,4 +1,4 @@
-"""The one place that knows PyAV: reels in containers that cut pictures into pieces, or in another lossless codec.
+"""Reels of samples through libav: in containers that cut pictures into pieces, or in another lossless codec.
 
 A transport stream spreads a picture over many packets, and a lossless re-encode holds no I_PCM at all; here both become
 pictures again, written in a row as a raw stream of the same syntax. The name a file has never reaches libav: it is
@@ -13,12 +13,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import GEOMETRIES
 from bytereel_codec.h264 import slice_start
 from bytereel_codec.header import parse_masked
+from bytereel_codec.libav.planes import Plane as Picture
+from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.macroblocks import (
     HEADER_BYTES,
     MACROBLOCK_BYTES,
@@ -28,7 +29,6 @@ from bytereel_codec.macroblocks import (
 )
 
 _log = logging.getLogger(__name__)
-Picture = npt.NDArray[np.uint8]
 _LOOK_PICTURES = 64
 _PIXELS_MAX = max(g.width * g.height for g in GEOMETRIES.values())
 
@@ -106,12 +106,7 @@ def _images(container: av.container.InputContainer) -> Iterator[Picture]:
     for frame in container.decode(videos[0]):
         whole = frame.width % 16 == 0 and frame.height % 16 == 0
         if whole and frame.format.name in ("yuv420p", "yuvj420p"):
-            yield _image_order([_samples(plane) for plane in frame.planes])
-
-
-def _samples(plane: av.video.plane.VideoPlane) -> Picture:
-    lines: Picture = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return lines[:, : plane.width]
+            yield _image_order([samples_of(plane) for plane in frame.planes])
 
 
 def _image_order(planes: list[Picture]) -> Picture:

@@ -1,0 +1,233 @@
+"""A video of bursts, however it was encoded again, to the frames it carries: the way back from pictures to bytes.
+
+Each picture is placed (`channel.locate`), told by its strip, demodulated into its burst, and a burst that is complete
+(or that nobody adds to any more) is corrected. The frames come out as they stood in the writer's burst and are written
+in a row as a raw stream of I_PCM pictures: from there on a reel of any profile is read alike.
+
+Memory: open bursts of at most `OPEN_BYTES_MAX`, their margins, and a few pictures.
+Source: FORMAT.md sections 12 to 16.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
+from bytereel_codec.channel.locate import Placement, Placer, locate
+from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulator
+from bytereel_codec.channel.modulators import modulator_for
+from bytereel_codec.channel.raster import Picture
+from bytereel_codec.channel.reed_solomon import correct
+from bytereel_codec.channel.strip import StripHeader, read
+from bytereel_codec.channel.xor_blocks import correct as correct_blocks
+from bytereel_codec.header import MASKED_MAGIC, Kind, parse_masked
+from bytereel_codec.macroblocks import HEADER_BYTES
+
+OPEN_BYTES_MAX = 256 << 20
+_LOOK_PICTURES = 20
+
+Counts = npt.NDArray[np.int16]
+BurstKey = tuple[bytes, Kind, int, BurstShape]
+
+
+@dataclass(slots=True)
+class BurstReport:
+    """What became of one burst: `corrected` bytes (int16[codewords], -1 where a codeword is lost)."""
+
+    key: BurstKey
+    pictures_seen: int
+    corrected: Counts
+    stored: Bytes
+    read: Bytes
+    margin: Bytes
+
+
+Observer = Callable[[BurstReport], None]
+
+
+@dataclass(slots=True)
+class ChannelReport:
+    """What a pass over a video saw. `unread` pictures are neither grey nor legible."""
+
+    placement: Placement
+    pictures: int = 0
+    read: int = 0
+    bursts: int = 0
+    codewords: int = 0
+    codewords_lost: int = 0
+    corrected_bytes: int = 0
+    strip: StripHeader | None = field(default=None)
+
+
+class _Burst:
+    """A burst that pictures are being added to."""
+
+    def __init__(self, shape: BurstShape) -> None:
+        self.shape = shape
+        self.content = np.zeros(shape.total_bytes, np.uint8)
+        self.margin = np.zeros(shape.total_bytes, np.uint8)
+        self.lost = np.ones(shape.total_bytes, bool)
+        self.seen = np.zeros(shape.pictures, bool)
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.seen.all())
+
+    def part(self, array: npt.NDArray[Any], picture: int) -> npt.NDArray[Any]:
+        """One picture's share of an array of the burst's bytes."""
+        start = picture * self.shape.picture_bytes
+        return array[start : start + self.shape.picture_bytes]
+
+
+class BurstReader:
+    """Takes in pictures in any order and gives out the frames of bursts. Not for use by two threads at once."""
+
+    def __init__(self, placer: Placer, emit: Callable[[Bytes], None], observe: Observer | None = None) -> None:
+        """`emit` takes a frame's image as it stood in the burst, header masked: uint8[n], good for the call."""
+        self._placer = placer
+        self._emit = emit
+        self._observe = observe
+        self._open: OrderedDict[BurstKey, _Burst] = OrderedDict()
+        self._done: set[BurstKey] = set()
+        self._modulators: dict[BurstShape, Modulator] = {}
+        self.report = ChannelReport(placer.placement)
+
+    def add(self, picture: Picture) -> None:
+        """Take in one picture of the video; one that carries nothing legible is passed over."""
+        self.report.pictures += 1
+        placed, lost = self._placer.place(picture)
+        strip = read(placed.y, self._placer.placement.raster)
+        if strip is None or strip.raster != self._placer.placement.raster:
+            return
+        self.report.read += 1
+        self.report.strip = strip
+        shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
+        key = (strip.mark, strip.kind, strip.number, shape)
+        if key in self._done:
+            return
+        burst = self._open.get(key)
+        if burst is None:
+            self._make_room(shape.total_bytes)
+            burst = self._open[key] = _Burst(shape)
+        self._open.move_to_end(key)
+        if burst.seen[strip.picture]:
+            return
+        content, margin = burst.part(burst.content, strip.picture), burst.part(burst.margin, strip.picture)
+        self._modulator(shape).demodulate(placed, content, margin)
+        burst.part(burst.lost, strip.picture)[:] = False if lost is None else lost_bytes(shape, lost)
+        burst.seen[strip.picture] = True
+        if burst.is_complete:
+            self._close(key)
+
+    def finish(self) -> ChannelReport:
+        """Correct what is still open; return what was seen."""
+        while self._open:
+            self._close(next(iter(self._open)))
+        return self.report
+
+    def _make_room(self, wanted: int) -> None:
+        held = sum(2 * burst.shape.total_bytes for burst in self._open.values())
+        while self._open and held + 2 * wanted > OPEN_BYTES_MAX:
+            key = next(iter(self._open))
+            held -= 2 * self._open[key].shape.total_bytes
+            self._close(key)
+
+    def _close(self, key: BurstKey) -> None:
+        burst = self._open.pop(key)
+        read_bytes = burst.content.copy() if self._observe else burst.content
+        data, corrected = _corrected(burst)
+        self._count(corrected)
+        if burst.is_complete or not (corrected < 0).any():
+            self._done.add(key)
+        if self._observe:
+            report = BurstReport(key, int(burst.seen.sum()), corrected, burst.content, read_bytes, burst.margin)
+            self._observe(report)
+        for image in frames_in(data):
+            self._emit(image)
+
+    def _count(self, corrected: Counts) -> None:
+        self.report.bursts += 1
+        self.report.codewords += len(corrected)
+        self.report.codewords_lost += int((corrected < 0).sum())
+        self.report.corrected_bytes += int(corrected[corrected > 0].sum())
+
+    def _modulator(self, shape: BurstShape) -> Modulator:
+        if shape not in self._modulators:
+            self._modulators = dict(list(self._modulators.items())[-2:])
+            self._modulators[shape] = modulator_for(shape.raster, shape.modulation, None)
+        return self._modulators[shape]
+
+
+def _corrected(burst: _Burst) -> tuple[Bytes, Counts]:
+    """The data bytes of a burst, corrected as far as can be, and how many were corrected in each codeword."""
+    shape = burst.shape
+    if shape.modulation.code == Code.XOR:
+        data, wrong, rebuilt = correct_blocks(burst.content, shape.modulation.parity)
+        return data, np.array([-1] * len(wrong) + [rebuilt], np.int16)
+    size = CODEWORD_BYTES * shape.width
+    matrix = burst.content[:size].reshape(CODEWORD_BYTES, shape.width)
+    margin = burst.margin[:size].reshape(CODEWORD_BYTES, shape.width)
+    lost = burst.lost[:size].reshape(CODEWORD_BYTES, shape.width) if burst.lost.any() else None
+    report = correct(matrix, shape.modulation.parity, lost, margin)
+    return matrix[: CODEWORD_BYTES - shape.modulation.parity].reshape(-1), report.corrected
+
+
+def lost_bytes(shape: BurstShape, macroblocks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which bytes of a picture lie in those macroblocks of the data area, if only with a part of theirs.
+
+    Shapes: `macroblocks` bool[macroblocks of all of the data area]; bool[picture_bytes].
+    """
+    raster, modulation = shape.raster, shape.modulation
+    used = macroblocks[: raster.macroblocks]
+    if modulation.family != Family.CELLS:
+        repeated: npt.NDArray[np.bool_] = np.repeat(used, shape.picture_bytes // raster.macroblocks)
+        return repeated
+    side, bits = modulation.second >> 1, modulation.first
+    cells = np.arange(shape.picture_bytes * 8 // bits + 1)
+    rows, columns = np.divmod(cells, raster.width // side)
+    last_row = raster.macroblocks // raster.columns - 1
+    hit = used[np.minimum(rows * side // 16, last_row) * raster.columns + columns * side // 16]
+    hit |= used[
+        np.minimum((rows * side + side - 1) // 16, last_row) * raster.columns + (columns * side + side - 1) // 16
+    ]
+    bytes_ = np.arange(shape.picture_bytes)
+    return np.logical_or(hit[bytes_ * 8 // bits], hit[(bytes_ * 8 + 7) // bits])
+
+
+def frames_in(data: Bytes) -> Iterator[Bytes]:
+    """The images of the frames that stand in a row in a burst's data, headers masked.
+
+    Where one ends the next begins; behind damage the next is found by its masked magic. Source: FORMAT.md section 15.
+    """
+    position = 0
+    raw: bytes | None = None
+    while position + HEADER_BYTES <= len(data):
+        header = parse_masked(data[position : position + HEADER_BYTES].tobytes())
+        end = position + HEADER_BYTES + header.length if header else 0
+        if header and end <= len(data):
+            yield data[position:end]
+            position = end
+            continue
+        raw = data.tobytes() if raw is None else raw
+        position = raw.find(MASKED_MAGIC, position + 1)
+        if position < 0:
+            return
+
+
+def read_bursts(
+    pictures: Iterator[Picture], emit: Callable[[Bytes], None], observe: Observer | None = None
+) -> ChannelReport | None:
+    """Give the frames of a video's pictures to `emit`; None when none of the first pictures shows a strip."""
+    first = list(islice(pictures, _LOOK_PICTURES))
+    placement = locate(first)
+    if placement is None:
+        return None
+    reader = BurstReader(Placer(placement, first[0].y.shape[1], first[0].y.shape[0]), emit, observe)
+    for picture in chain(first, pictures):
+        reader.add(picture)
+    return reader.finish()

@@ -1,0 +1,1 @@
+"""The lossy channel: bytes to pictures that survive another encoder, and back."""

@@ -1,0 +1,92 @@
+"""The shape of a burst: how many pictures and rows carry how many bytes, and which of them protect the others. Pure.
+
+A burst's bytes are the pictures' bytes one after the other. The first `255 * width` of them are a matrix of 255 rows,
+whose columns are Reed-Solomon codewords: rows 0 to 254 - parity hold data, the rest parity. With the XOR code they are
+blocks. What is left over carries nothing.
+
+Source: FORMAT.md section 15.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from bytereel_codec.channel import xor_blocks
+from bytereel_codec.channel.modulation import Code, Family, Modulation
+from bytereel_codec.channel.raster import Raster
+
+CODEWORD_BYTES = 255
+PICTURES_MAX = 255
+PICTURES_BETWEEN_GREY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BurstShape:
+    """A burst of `pictures` data pictures that use `raster.rows_used` rows. Sizes in bytes."""
+
+    raster: Raster
+    modulation: Modulation
+    pictures: int
+
+    @property
+    def picture_bytes(self) -> int:
+        """What one picture carries, parity included."""
+        return picture_bytes(self.raster, self.modulation)
+
+    @property
+    def total_bytes(self) -> int:
+        """What all pictures carry."""
+        return self.pictures * self.picture_bytes
+
+    @property
+    def width(self) -> int:
+        """Codewords. Only for Reed-Solomon."""
+        return self.total_bytes // CODEWORD_BYTES
+
+    @property
+    def data_bytes(self) -> int:
+        """What is left for frames."""
+        if self.modulation.code == Code.XOR:
+            return xor_blocks.capacity(self.total_bytes, self.modulation.parity)
+        return self.width * (CODEWORD_BYTES - self.modulation.parity)
+
+    @property
+    def coded_pictures(self) -> int:
+        """Pictures of the video: a grey one in front, and one behind every 16 data pictures and at the end."""
+        return 1 + self.pictures + -(-self.pictures // PICTURES_BETWEEN_GREY)
+
+
+def picture_bytes(raster: Raster, modulation: Modulation) -> int:
+    """Bytes in the data area of one picture."""
+    if modulation.family == Family.CELLS:
+        side, bits = modulation.second >> 1, modulation.first
+        rows = 16 * (raster.last_row - raster.first_row)
+        return (raster.width // side) * (rows // side) * bits // 8
+    if modulation.family == Family.DCT8:
+        return raster.macroblocks * modulation.first // 2
+    return raster.macroblocks * (2 * modulation.first + modulation.second)
+
+
+def smallest_shape(
+    raster: Raster, modulation: Modulation, data_bytes: int, *, pictures_min: int = 1, rows_min: int = 1
+) -> BurstShape:
+    """The burst with the fewest pictures, then the fewest rows, that holds that many data bytes.
+
+    The largest one there is where none does: the caller has to compare.
+    """
+    pictures = _smallest(
+        pictures_min, PICTURES_MAX, lambda count: BurstShape(raster, modulation, count).data_bytes >= data_bytes
+    )
+    rows = _smallest(
+        rows_min,
+        raster.rows_max,
+        lambda count: BurstShape(replace(raster, rows_used=count), modulation, pictures).data_bytes >= data_bytes,
+    )
+    return BurstShape(replace(raster, rows_used=rows), modulation, pictures)
+
+
+def _smallest(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The smallest number from `low` to `high` for which `holds`; `high` when it is none before."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low

@@ -1,0 +1,289 @@
+"""Bytes as the signs of 4 x 4 transform coefficients, luma and chroma: the densest grid that H.264 itself has.
+
+Of each macroblock, in raster order: its 16 luma blocks in raster order, `first` bits each; then, if `second` is not 0,
+its 4 Cb blocks and its 4 Cr blocks, `second` bits each. Bits fill bytes least significant first, 2 * first + second
+bytes a macroblock. The first bits of a chroma plane's four blocks are not their DC coefficients but those of the
+2 x 2 transform of these: DC = H d H / 2 with H = [[1, 1], [1, -1]]. Without `second`, chroma is left alone.
+
+Reading takes H.264's integer transform, whose signs are those of the DCT and whose values fit 16 bits; a coefficient
+of exactly 0 reads as 1.
+
+Source: ITU-T H.264 (08/2021) 8.5.11 chroma DC, 8.5.12 4 x 4 residual blocks; FORMAT.md section 15.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from bytereel_codec.channel.modulation import Bytes, Modulation
+from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
+from bytereel_codec.channel.transforms import (
+    COEFFICIENTS_MAX,
+    COLUMNS_MAX,
+    Layout,
+    areas,
+    block_table,
+    check_buffer,
+    check_raster,
+    chroma_quantiser,
+    collect,
+    contributions,
+    gains,
+    layout,
+    mean_amplitudes,
+    pixels,
+    quantiser_step,
+    signed_sums,
+    unpack,
+    weigh,
+    whole_words,
+    zigzag,
+)
+from bytereel_codec.errors import Permanent
+
+Words = npt.NDArray[np.uint32]
+
+_BLOCKS_MAX = 4 * COLUMNS_MAX + 32
+"""Room for the blocks of a row; no power of two, whose lines would share few places in the cache."""
+_BLOCK = COEFFICIENTS_MAX * COLUMNS_MAX
+_DC_LEVELS = 5
+_NORMS = (2.0, 10**0.5, 2.0, 10**0.5)
+
+
+class Dct4:
+    """The modulator of `Family.DCT4`. `quantiser` is the own encoder's luma QP, 0 to 51; reading can do without it.
+
+    Without it margins are relative to the picture's mean absolute coefficient, of luma and chroma each.
+    Raises: Permanent `modulation.unknown`, `quantiser.range`, `geometry.unknown`.
+    """
+
+    def __init__(self, raster: Raster, modulation: Modulation, quantiser: int | None = None) -> None:
+        check_raster(raster, quantiser)
+        first, second = modulation.first, modulation.second
+        if not (1 <= first <= COEFFICIENTS_MAX and 0 <= second <= COEFFICIENTS_MAX):
+            raise Permanent("modulation.unknown", f"there are no blocks with {first} and {second} coefficients")
+        self.raster = raster
+        self.picture_bytes = raster.macroblocks * (2 * first + second)
+        self._first, self._second, self._quantiser = first, second, quantiser
+        self._layout = _layout(first, second)
+        self._scattered = np.zeros((16 + 8) * _BLOCK, np.int16)
+        self._line = np.zeros(COEFFICIENTS_MAX * _BLOCKS_MAX, np.int16)
+        self._values = np.zeros((len(self._layout.lines), COLUMNS_MAX), np.uint8)
+        self._strengths = np.zeros(self._values.shape, np.uint16)
+        self._numbers = np.zeros(16 * COLUMNS_MAX, np.uint32)
+
+    def render(self, content: Bytes, picture: Picture) -> None:
+        """Draw `content` uint8[picture_bytes] in the data area of `picture`, and nothing else.
+
+        Raises: ValueError without a quantiser or with another size; Permanent `picture.size`.
+        """
+        if self._quantiser is None:
+            raise ValueError("drawing needs the quantiser")
+        check_buffer(content, self.picture_bytes)
+        luma, chroma = _tables(self._first, self._second, self._quantiser)
+        parts = areas(self.raster, picture)
+        drawn = [whole_words(part) for part in parts]
+        y, u, v = (plane.view(np.uint32) for plane in drawn)
+        _render(np.require(content, np.uint8, "W"), self._first, self._second, luma, chroma, self._numbers, y, u, v)
+        for part, plane in zip(parts[: 3 if self._second else 1], drawn, strict=False):
+            if plane is not part:
+                part[:] = plane
+
+    def demodulate(self, picture: Picture, content: Bytes, margin: Bytes) -> None:
+        """Read `content` uint8[picture_bytes] and how sure each byte is: `margin` uint8[picture_bytes].
+
+        Raises: ValueError with a buffer of another size; Permanent `picture.size`.
+        """
+        check_buffer(content, self.picture_bytes)
+        check_buffer(margin, self.picture_bytes)
+        y, u, v = (np.require(plane, np.uint8, "CW") for plane in areas(self.raster, picture))
+        work = (self._layout.lines, self._layout.scales, self._line, self._scattered)
+        if self._quantiser is None:
+            sums = np.zeros(len(self._layout.lines))
+            _measure(y, u, v, self._second > 0, *work, sums)
+            nominal = mean_amplitudes(self._layout, sums, self.raster.macroblocks)
+        else:
+            nominal = quantiser_step(self._quantiser), quantiser_step(chroma_quantiser(self._quantiser))
+        gain = gains(self._layout, *nominal)
+        _demodulate(y, u, v, self._second > 0, *work, gain, self._values, self._strengths, content, margin)
+
+
+@lru_cache(maxsize=8)
+def _layout(first: int, second: int) -> Layout:
+    scan = zigzag(4)
+    norms = [_NORMS[v] * _NORMS[h] for v, h in scan]
+    blocks = [(block, first) for block in range(16)] + [(block, second) for block in range(16, 24)]
+    return layout(blocks, norms, 16 * first)
+
+
+@lru_cache(maxsize=4)
+def _tables(first: int, second: int, quantiser: int) -> tuple[Words, Words]:
+    """Every block as 4 words of 4 pixels: luma uint32[2^first, 4]; chroma uint32[5 * 2^(second - 1), 4].
+
+    A chroma block's number is its DC level (-2 to 2 times the amplitude, counted from 0) times 2^(second - 1), and
+    the bits of its other coefficients.
+    """
+    luma = block_table(4, first, quantiser_step(quantiser), LUMA_REST)
+    parts = contributions(4, max(second, 1), quantiser_step(chroma_quantiser(quantiser)))
+    levels = np.arange(_DC_LEVELS)[:, None, None] - _DC_LEVELS // 2
+    chroma = pixels(levels * parts[0] + signed_sums(parts[1:]), CHROMA_REST).reshape(-1, 16)
+    return luma.view(np.uint32), chroma.view(np.uint32)
+
+
+@njit(cache=True, nogil=True)
+def _draw(numbers, table, plane, row):  # type: ignore[no-untyped-def]
+    """Draw a row of blocks at pixel row `row`: `numbers` uint32[blocks], `plane` uint32[height, blocks]."""
+    top, second, third, bottom = plane[row], plane[row + 1], plane[row + 2], plane[row + 3]
+    for x in range(top.size):
+        block = table[numbers[x]]
+        top[x] = block[0]
+        second[x] = block[1]
+        third[x] = block[2]
+        bottom[x] = block[3]
+
+
+@njit(cache=True, nogil=True)
+def _level_chroma(upper, lower, count):  # type: ignore[no-untyped-def]
+    """Turn the first bits of each macroblock's four blocks into DC levels: `upper`, `lower` uint32[2 * macroblocks]."""
+    one, two, shift = np.uint32(1), np.uint32(2), np.uint32(count)
+    for x in range(upper.size // 2):
+        a, b, c, d = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
+        p, q, r, s = np.uint32(a & one), np.uint32(b & one), np.uint32(c & one), np.uint32(d & one)
+        upper[2 * x] = np.uint32(np.uint32(p + q + r + s) << shift) + np.uint32(a >> one)
+        upper[2 * x + 1] = np.uint32(np.uint32(p - q + r - s + two) << shift) + np.uint32(b >> one)
+        lower[2 * x] = np.uint32(np.uint32(p + q - r - s + two) << shift) + np.uint32(c >> one)
+        lower[2 * x + 1] = np.uint32(np.uint32(p - q - r + s + two) << shift) + np.uint32(d >> one)
+
+
+@njit(cache=True, nogil=True)
+def _render(content, first, second, luma, chroma, numbers, y, u, v):  # type: ignore[no-untyped-def]
+    columns, width = y.shape[1] // 4, 2 * first + second
+    for row in range(y.shape[0] // 16):
+        part = content[row * columns * width : (row + 1) * columns * width]
+        unpack(part, width, 0, first, 4, numbers)
+        for i in range(4):
+            _draw(numbers[i * columns * 4 :], luma, y, row * 16 + i * 4)
+        if second > 0:
+            for i in range(2):
+                unpack(part, width, 16 * first + i * 4 * second, second, 2, numbers)
+                upper, lower = numbers[: 2 * columns], numbers[2 * columns : 4 * columns]
+                _level_chroma(upper, lower, second - 1)
+                plane = u if i == 0 else v
+                _draw(upper, chroma, plane, row * 8)
+                _draw(lower, chroma, plane, row * 8 + 4)
+
+
+@njit(cache=True, nogil=True)
+def _butterfly(a, b, c, d):  # type: ignore[no-untyped-def]
+    """The integer transform of four int16."""
+    outer, inner, e, f = np.int16(a + d), np.int16(b + c), np.int16(a - d), np.int16(b - c)
+    second, fourth = np.int16(np.int16(e + e) + f), np.int16(e - np.int16(f + f))
+    return np.int16(outer + inner), second, np.int16(outer - inner), fourth
+
+
+@njit(cache=True, nogil=True)
+def _four(row, x):  # type: ignore[no-untyped-def]
+    """The transform of pixels 4x to 4x + 3."""
+    i = 4 * x
+    return _butterfly(np.int16(row[i]), np.int16(row[i + 1]), np.int16(row[i + 2]), np.int16(row[i + 3]))
+
+
+@njit(cache=True, nogil=True)
+def _transform(plane, row, rest, line):  # type: ignore[no-untyped-def]
+    """The coefficients of the row of blocks at pixel row `row` of `plane`: `line` int16[16 * _BLOCKS_MAX].
+
+    One dimension and strides the compiler knows, in place of two and strides it must load, make it 10 x as fast.
+    """
+    first, second, third, fourth = plane[row], plane[row + 1], plane[row + 2], plane[row + 3]
+    for x in range(first.size // 4):
+        a0, a1, a2, a3 = _four(first, x)
+        b0, b1, b2, b3 = _four(second, x)
+        c0, c1, c2, c3 = _four(third, x)
+        d0, d1, d2, d3 = _four(fourth, x)
+        p0, p1, p2, p3 = _butterfly(a0, b0, c0, d0)
+        q0, q1, q2, q3 = _butterfly(a1, b1, c1, d1)
+        r0, r1, r2, r3 = _butterfly(a2, b2, c2, d2)
+        s0, s1, s2, s3 = _butterfly(a3, b3, c3, d3)
+        line[x] = np.int16(p0 - rest)
+        line[_BLOCKS_MAX + x] = q0
+        line[2 * _BLOCKS_MAX + x] = p1
+        line[3 * _BLOCKS_MAX + x] = p2
+        line[4 * _BLOCKS_MAX + x] = q1
+        line[5 * _BLOCKS_MAX + x] = r0
+        line[6 * _BLOCKS_MAX + x] = s0
+        line[7 * _BLOCKS_MAX + x] = r1
+        line[8 * _BLOCKS_MAX + x] = q2
+        line[9 * _BLOCKS_MAX + x] = p3
+        line[10 * _BLOCKS_MAX + x] = q3
+        line[11 * _BLOCKS_MAX + x] = r2
+        line[12 * _BLOCKS_MAX + x] = s1
+        line[13 * _BLOCKS_MAX + x] = s2
+        line[14 * _BLOCKS_MAX + x] = r3
+        line[15 * _BLOCKS_MAX + x] = s3
+
+
+@njit(cache=True, nogil=True)
+def _scatter4(line, columns, target):  # type: ignore[no-untyped-def]
+    for k in range(COEFFICIENTS_MAX):
+        source, to = line[k * _BLOCKS_MAX :], target[k * COLUMNS_MAX :]
+        for x in range(columns):
+            to[x] = source[4 * x]
+            to[_BLOCK + x] = source[4 * x + 1]
+            to[2 * _BLOCK + x] = source[4 * x + 2]
+            to[3 * _BLOCK + x] = source[4 * x + 3]
+
+
+@njit(cache=True, nogil=True)
+def _scatter2(line, columns, target):  # type: ignore[no-untyped-def]
+    for k in range(COEFFICIENTS_MAX):
+        source, to = line[k * _BLOCKS_MAX :], target[k * COLUMNS_MAX :]
+        for x in range(columns):
+            to[x] = source[2 * x]
+            to[_BLOCK + x] = source[2 * x + 1]
+
+
+@njit(cache=True, nogil=True)
+def _join_chroma(blocks, columns):  # type: ignore[no-untyped-def]
+    """Turn the DC of each macroblock's four blocks into the four bits' coefficients, halved: within 16 bits."""
+    for x in range(columns):
+        a, b, c, d = blocks[x], blocks[_BLOCK + x], blocks[2 * _BLOCK + x], blocks[3 * _BLOCK + x]
+        top, bottom, left, right = np.int16(a + b), np.int16(c + d), np.int16(a - b), np.int16(c - d)
+        blocks[x] = np.int16(top + bottom) >> np.int16(1)
+        blocks[_BLOCK + x] = np.int16(left + right) >> np.int16(1)
+        blocks[2 * _BLOCK + x] = np.int16(top - bottom) >> np.int16(1)
+        blocks[3 * _BLOCK + x] = np.int16(left - right) >> np.int16(1)
+
+
+@njit(cache=True, nogil=True)
+def _analyse(y, u, v, row, has_chroma, line, scattered):  # type: ignore[no-untyped-def]
+    """The scattered coefficients of macroblock row `row`."""
+    columns = y.shape[1] // 16
+    for i in range(4):
+        _transform(y, row * 16 + i * 4, np.int16(16 * LUMA_REST), line)
+        _scatter4(line, columns, scattered[4 * i * _BLOCK :])
+    if has_chroma:
+        for i in range(4):
+            _transform(u if i < 2 else v, row * 8 + i % 2 * 4, np.int16(16 * CHROMA_REST), line)
+            _scatter2(line, columns, scattered[(16 + 2 * i) * _BLOCK :])
+        _join_chroma(scattered[16 * _BLOCK : 20 * _BLOCK], columns)
+        _join_chroma(scattered[20 * _BLOCK :], columns)
+
+
+@njit(cache=True, nogil=True)
+def _measure(y, u, v, has_chroma, lines, scales, line, scattered, sums):  # type: ignore[no-untyped-def]
+    for row in range(y.shape[0] // 16):
+        _analyse(y, u, v, row, has_chroma, line, scattered)
+        weigh(scattered, lines, scales, y.shape[1] // 16, sums)
+
+
+@njit(cache=True, nogil=True)
+def _demodulate(  # type: ignore[no-untyped-def]
+    y, u, v, has_chroma, lines, scales, line, scattered, gain, values, strengths, content, margin
+):
+    size = lines.shape[0] * (y.shape[1] // 16)
+    for row in range(y.shape[0] // 16):
+        _analyse(y, u, v, row, has_chroma, line, scattered)
+        part, sure = content[row * size : (row + 1) * size], margin[row * size : (row + 1) * size]
+        collect(scattered, lines, scales, gain, values, strengths, part, sure)

@@ -1,0 +1,226 @@
+"""What the DCT families share: transforms as tables, and the passes between bytes, block numbers and coefficients.
+
+A block's bits are the signs of its first coefficients in zig-zag order, bit 1 positive, coefficient 0 the least
+significant bit of its block number. Amplitudes are in the orthonormal DCT domain. Pixels are whole numbers made from
+contributions in 1/32 pixel, so that every implementation draws the same picture: each coefficient's contribution is
+rounded half up to 1/32, and the sum of rest and contributions is rounded half up and clipped.
+
+Coefficients on the way back are *scattered*: int16, COLUMNS_MAX macroblocks of one row side by side (what a vector
+unit wants), one such line for each coefficient, COEFFICIENTS_MAX lines for each block of the macroblock.
+
+Source: ITU-T H.264 (08/2021) 8.5.6 inverse zig-zag scan, table 8-15 chroma quantiser; FORMAT.md section 15.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from bytereel_codec.channel.modulation import MARGIN_NOMINAL, Bytes
+from bytereel_codec.channel.raster import Picture, Plane, Raster
+from bytereel_codec.errors import Permanent
+
+Reals = npt.NDArray[np.float64]
+
+QUANTISER_MAX = 51
+COLUMNS_MAX = 240
+"""Macroblocks in a row: 3840 pixels."""
+COEFFICIENTS_MAX = 16
+STEPS_A_PIXEL = 32
+STRENGTHS_A_UNIT = 16
+"""A strength is a coefficient's absolute value in the orthonormal domain, in sixteenths."""
+_GAIN_ONE = 4096
+_MEAN_MIN = 0.25
+_CHROMA_QUANTISERS = (29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39)
+
+
+class Layout(NamedTuple):
+    """Where the bits of a macroblock's bytes stand among its scattered coefficients.
+
+    `lines` int64[bytes, 8]: the element where a bit's line begins. `scales` uint16[bytes, 8]: strength of a
+    coefficient of 1, in 1 / 2^19. `luma_bytes`: how many of the bytes are luma's, the first ones.
+    """
+
+    lines: npt.NDArray[np.int64]
+    scales: npt.NDArray[np.uint16]
+    luma_bytes: int
+
+
+def quantiser_step(quantiser: int) -> float:
+    """The step of H.264's quantiser `quantiser` (0 to 51) in the orthonormal domain."""
+    return float(2 ** ((quantiser - 4) / 6))
+
+
+def chroma_quantiser(quantiser: int) -> int:
+    """The chroma quantiser that goes with a luma quantiser (0 to 51), offset 0. Source: H.264 table 8-15."""
+    return quantiser if quantiser < 30 else _CHROMA_QUANTISERS[quantiser - 30]
+
+
+def basis(size: int) -> Reals:
+    """The orthonormal DCT-II: float64[frequency, position]."""
+    frequency, position = np.arange(size)[:, None], np.arange(size)
+    scale = np.where(frequency == 0, np.sqrt(1 / size), np.sqrt(2 / size))
+    return np.asarray(scale * np.cos((2 * position + 1) * frequency * np.pi / (2 * size)), np.float64)
+
+
+def zigzag(size: int) -> list[tuple[int, int]]:
+    """The frame scan: (vertical, horizontal) frequency of each coefficient in order."""
+    order = [(v, d - v) for d in range(2 * size - 1) for v in (range(d + 1) if d % 2 else range(d, -1, -1))]
+    return [(v, h) for v, h in order if v < size and h < size]
+
+
+def contributions(size: int, count: int, amplitude: float) -> Reals:
+    """What each of the first `count` coefficients at +amplitude adds to the pixels, in 1 / 32: [count, size * size]."""
+    rows = basis(size)
+    exact = [np.outer(rows[v], rows[h]).ravel() for v, h in zigzag(size)[:count]]
+    return np.floor(np.array(exact).reshape(count, size * size) * amplitude * STEPS_A_PIXEL + 0.5)
+
+
+def signed_sums(parts: Reals) -> Reals:
+    """The sum of +-parts for every block number: [2^count, pixels] from [count, pixels]."""
+    bits = np.arange(1 << len(parts))[:, None] >> np.arange(len(parts)) & 1
+    return np.asarray((2 * bits - 1).astype(np.float64) @ parts, np.float64)
+
+
+def pixels(sums: Reals, rest: int) -> Bytes:
+    """Whole pixels around `rest` from sums in 1 / 32."""
+    return np.clip(rest + np.floor((sums + STEPS_A_PIXEL // 2) / STEPS_A_PIXEL), 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=4)
+def block_table(size: int, count: int, amplitude: float, rest: int) -> Bytes:
+    """Every block there is: uint8[2^count, size * size]. Shared: not to be written."""
+    return pixels(signed_sums(contributions(size, count, amplitude)), rest)
+
+
+def layout(blocks: Sequence[tuple[int, int]], norms: Sequence[float], luma_bits: int) -> Layout:
+    """The layout of a macroblock from (block, coefficients in it) in order.
+
+    `norms`: what the reader makes of a coefficient of 1 in the orthonormal domain, in zig-zag order.
+    """
+    bits = [(block, k) for block, count in blocks for k in range(count)]
+    lines = [(block * COEFFICIENTS_MAX + k) * COLUMNS_MAX for block, k in bits]
+    scales = [round((1 << 16) * STRENGTHS_A_UNIT / (8 * norms[k])) for _, k in bits]
+    return Layout(np.array(lines).reshape(-1, 8), np.array(scales, np.uint16).reshape(-1, 8), luma_bits // 8)
+
+
+def gains(layout_: Layout, luma: float, chroma: float) -> npt.NDArray[np.uint32]:
+    """uint32[bytes]: what makes margins (times 4096) of strengths, when the nominal amplitudes are those."""
+    amplitudes = np.full(len(layout_.lines), max(chroma, _MEAN_MIN))
+    amplitudes[: layout_.luma_bytes] = max(luma, _MEAN_MIN)
+    return np.asarray(np.rint(_GAIN_ONE * MARGIN_NOMINAL / (STRENGTHS_A_UNIT * amplitudes)), np.uint32)
+
+
+def mean_amplitudes(layout_: Layout, sums: Reals, macroblocks: int) -> tuple[float, float]:
+    """The mean absolute coefficients of luma and chroma from `sums` float64[bytes] that `weigh` made."""
+    means = sums / (8 * STRENGTHS_A_UNIT * max(macroblocks, 1))
+    luma, chroma = means[: layout_.luma_bytes], means[layout_.luma_bytes :]
+    return float(luma.mean()), float(chroma.mean()) if chroma.size else 0.0
+
+
+def check_raster(raster: Raster, quantiser: int | None) -> None:
+    """Raises: Permanent `geometry.unknown`, `quantiser.range`."""
+    if raster.columns > COLUMNS_MAX or raster.width % 16:
+        raise Permanent("geometry.unknown", f"a picture {raster.width} pixels wide cannot carry blocks")
+    if quantiser is not None and not 0 <= quantiser <= QUANTISER_MAX:
+        raise Permanent("quantiser.range", f"the quantiser {quantiser} is not between 0 and {QUANTISER_MAX}")
+
+
+def areas(raster: Raster, picture: Picture) -> list[Plane]:
+    """The data area of each plane, views. Raises: Permanent `picture.size` when the picture is not the raster's."""
+    full, half = (raster.height, raster.width), (raster.height // 2, raster.width // 2)
+    for plane, shape in zip(picture, (full, half, half), strict=True):
+        if plane.shape != shape or plane.dtype != np.uint8:
+            raise Permanent(
+                "picture.size",
+                f"a plane of {plane.shape} {plane.dtype} stands where {shape} bytes must",
+                expected=list(shape),
+                actual=list(plane.shape),
+            )
+    return [p[raster.first_row * s : raster.last_row * s] for p, s in zip(picture, (16, 8, 8), strict=True)]
+
+
+def whole_words(area: Plane) -> Plane:
+    """`area` where it can be written eight bytes at a time, else a copy."""
+    fit = area.flags.c_contiguous and area.flags.writeable and area.ctypes.data % 8 == 0
+    return area if fit else area.copy()
+
+
+def check_buffer(buffer: Bytes, size: int) -> None:
+    """Raises: ValueError when `buffer` is not uint8[size], contiguous."""
+    if buffer.shape != (size,) or buffer.dtype != np.uint8 or not buffer.flags.c_contiguous:
+        raise ValueError(f"a buffer of {buffer.shape} {buffer.dtype} stands where {size} contiguous bytes must")
+
+
+@njit(cache=True, nogil=True)
+def unpack(content, width, bit, count, side, numbers):  # type: ignore[no-untyped-def]
+    """The block numbers of one plane in a row of macroblocks.
+
+    `content` uint8[macroblocks * width]; each macroblock's side * side blocks begin at bit `bit` of it, `count` bits
+    each. `numbers` uint32[>= macroblocks * side * side]: `side` rows of blocks.
+    """
+    macroblocks = content.size // width
+    mask = np.uint32((1 << count) - 1)
+    for block in range(side * side):
+        start = bit + block * count
+        shift = np.uint32(start & 7)
+        first, last = start >> 3, width - 1
+        second, third = np.uint64(min(1, last - first)), np.uint64(min(2, last - first))
+        at, target = np.uint64(first), np.uint64((block // side * macroblocks) * side + block % side)
+        for _ in range(macroblocks):
+            word = np.uint32(content[at]) | np.uint32(np.uint32(content[at + second]) << np.uint32(8))
+            word |= np.uint32(np.uint32(content[at + third]) << np.uint32(16))
+            numbers[target] = np.uint32(np.uint32(word) >> shift) & mask
+            at += np.uint64(width)
+            target += np.uint64(side)
+
+
+@njit(cache=True, nogil=True)
+def _collect_bit(line, bit, scale, value, strength):  # type: ignore[no-untyped-def]
+    for x in range(value.size):
+        coefficient = line[x]
+        value[x] |= np.uint8(np.uint8(coefficient >= np.int16(0)) << np.uint8(bit))
+        size = np.uint16(np.uint16(abs(coefficient)) << np.uint16(3))
+        strength[x] = min(strength[x], np.uint16((np.uint32(size) * np.uint32(scale)) >> np.uint32(16)))
+
+
+@njit(cache=True, nogil=True)
+def collect(scattered, lines, scales, gain, values, strengths, content, margin):  # type: ignore[no-untyped-def]
+    """The bytes of a row of macroblocks, and their margins, from its scattered coefficients.
+
+    Shapes: `lines`, `scales` as in `Layout`; `gain` uint32[bytes]; `values` uint8[bytes, COLUMNS_MAX] and `strengths`
+    uint16 alike are room to work in; `content`, `margin` uint8[macroblocks * bytes].
+    """
+    count = lines.shape[0]
+    macroblocks = content.size // count
+    for i in range(count):
+        value, strength = values[i, :macroblocks], strengths[i, :macroblocks]
+        value[:] = 0
+        strength[:] = 0xFFFF
+        for bit in range(8):
+            line = scattered[lines[i, bit] : lines[i, bit] + macroblocks]
+            _collect_bit(line, bit, scales[i, bit], value, strength)
+    half = np.uint32(_GAIN_ONE // 2)
+    for x in range(macroblocks):
+        target, sure = content[x * count : x * count + count], margin[x * count : x * count + count]
+        for i in range(count):
+            target[i] = values[i, x]
+            scaled = np.uint32(np.uint32(strengths[i, x]) * gain[i] + half) >> np.uint32(12)
+            sure[i] = np.uint8(min(scaled, np.uint32(255)))
+
+
+@njit(cache=True, nogil=True)
+def weigh(scattered, lines, scales, macroblocks, sums):  # type: ignore[no-untyped-def]
+    """Add the strengths of a row of macroblocks to `sums` float64[bytes], those of a byte's eight bits together."""
+    for i in range(lines.shape[0]):
+        total = np.uint32(0)
+        for bit in range(8):
+            line = scattered[lines[i, bit] : lines[i, bit] + macroblocks]
+            scale = np.uint32(scales[i, bit])
+            for x in range(macroblocks):
+                size = np.uint16(np.uint16(abs(line[x])) << np.uint16(3))
+                total += np.uint32((np.uint32(size) * scale) >> np.uint32(16))
+        sums[i] += total

@@ -1,0 +1,114 @@
+"""Pictures through libavcodec: those of a video as planes, and planes as the pictures of a burst, coded by libx264.
+
+Source: libavcodec `libx264`; ITU-T H.264 annex B.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.video.frame import PictureType
+
+from bytereel_codec.boxes import CodedPicture
+from bytereel_codec.channel.raster import Picture
+from bytereel_codec.libav.planes import lines_of, samples_of
+
+_log = logging.getLogger(__name__)
+_PIXELS_MAX = 3840 * 2160
+_NAL_SPS, _NAL_PPS = 7, 8
+_NOT_PICTURE = (6, _NAL_SPS, _NAL_PPS, 9)  # SEI and access unit delimiters say nothing that a reel needs
+
+
+def shown_pictures(file: BinaryIO, *, threads: int = 1) -> Iterator[Picture]:
+    """Each picture of the file's first video stream as libavcodec decodes it, in the order of showing.
+
+    Planes are copied as they are, honouring their line size: uint8[height, width] each, good until the next picture.
+    Ends where libav gives up. Only 8-bit 4:2:0 comes out; other pictures are passed over.
+    """
+    try:
+        with av.open(file, mode="r", metadata_errors="ignore") as container:
+            videos = [stream for stream in container.streams.video if stream.codec_context is not None]
+            if not videos or videos[0].width * videos[0].height > _PIXELS_MAX:
+                return
+            videos[0].thread_count = threads
+            videos[0].thread_type = "AUTO" if threads > 1 else "NONE"
+            videos[0].codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
+            for frame in container.decode(videos[0]):
+                if frame.format.name in ("yuv420p", "yuvj420p") and frame.width % 2 == frame.height % 2 == 0:
+                    yield Picture(*(np.ascontiguousarray(samples_of(plane)) for plane in frame.planes))
+    except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
+        _log.debug("libav gave up on the file: %s", error)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What an encoder is told. `options` are x264's own names."""
+
+    width: int
+    height: int
+    frames_per_second: int
+    preset: str
+    options: tuple[tuple[str, str], ...]
+
+
+def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
+    """The pictures coded by libx264 in one thread, in decoding order; with each, whether it carries data.
+
+    Data pictures become B-pictures, the grey ones between them I and P. The planes are read before the next is asked
+    for.
+    """
+    context = _encoder(encoding)
+    frame = av.VideoFrame(encoding.width, encoding.height, "yuv420p")
+    coded: list[CodedPicture] = []
+    for number, (picture, is_data) in enumerate(pictures):
+        for plane, samples in zip(frame.planes, picture, strict=True):
+            lines_of(plane)[:, : plane.width] = samples
+        frame.pts = number
+        frame.pict_type = PictureType.B if is_data else (PictureType.P if number else PictureType.I)
+        coded += map(_coded, context.encode(frame))
+    coded += map(_coded, context.encode(None))
+    return coded
+
+
+def parameter_sets(encoding: Encoding) -> tuple[bytes, bytes]:
+    """The SPS and PPS of that encoder's stream, without start codes."""
+    context = _encoder(encoding)
+    context.encode(None)
+    units = {unit[0] & 31: unit for unit in _nal_units(context.extradata or b"")}
+    return units[_NAL_SPS], units[_NAL_PPS]
+
+
+def _encoder(encoding: Encoding) -> av.VideoCodecContext:
+    context = av.CodecContext.create("libx264", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = encoding.width, encoding.height, "yuv420p"
+    context.time_base = Fraction(1, encoding.frames_per_second)
+    context.framerate = Fraction(encoding.frames_per_second)
+    context.thread_count = 1
+    context.flags |= int(av.codec.context.Flags.global_header)
+    options = ":".join(f"{name}={value}" for name, value in encoding.options)
+    context.options = {"preset": encoding.preset, "x264-params": options}
+    context.open()
+    return context
+
+
+def _coded(packet: "av.Packet[av.VideoStream]") -> CodedPicture:
+    units = [unit for unit in _nal_units(bytes(packet)) if unit[0] & 31 not in _NOT_PICTURE]
+    content = b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+    assert packet.pts is not None
+    return CodedPicture(content, packet.pts, packet.is_keyframe)
+
+
+def _nal_units(stream: bytes) -> Iterator[bytes]:
+    """The NAL units of an Annex B stream, without start codes."""
+    start = stream.find(b"\x00\x00\x01")
+    while start >= 0:
+        end = stream.find(b"\x00\x00\x01", start + 3)
+        unit = stream[start + 3 : end if end >= 0 else len(stream)].rstrip(b"\x00")
+        if unit:
+            yield unit
+        start = end

@@ -1,0 +1,77 @@
+"""Frames in a row as I_PCM pictures without a container: what a video of bursts is read into.
+
+Source: FORMAT.md section 5.
+"""
+
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+
+from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.h264 import slice_start
+from bytereel_codec.macroblocks import (
+    MACROBLOCK_BYTES,
+    MACROBLOCK_CODED_BYTES,
+    WHITENING_BYTES,
+    write_macroblocks,
+)
+from bytereel_codec.sink import write_error
+
+
+class SampleStream:
+    """Writes frames to an open file as I_PCM pictures in a row, which `scan` finds again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._table = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)  # the images are whitened already
+        self._raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+        self._image = np.empty(0, np.uint8)
+        self._stream = np.empty(0, np.uint8)
+
+    def write(self, image: Bytes) -> None:
+        """Add a frame's image, as it stands in a picture: uint8[n]."""
+        padded = len(image) + -len(image) % MACROBLOCK_BYTES
+        if len(self._image) < padded:
+            self._image = np.empty(padded, np.uint8)
+            self._stream = np.empty(2 * padded + 64, np.uint8)
+        self._image[: len(image)] = image
+        self._image[len(image) : padded] = 0
+        start = slice_start(0)
+        self._stream[: len(start)] = np.frombuffer(start, np.uint8)
+        end = write_macroblocks(self._image, len(image), self._table, 0, self._stream, len(start), self._raw)
+        self._file.write(self._stream.data[:end])
+
+
+class KeptFrames:
+    """A temporary file of frames that several threads write, in any order; gone when the context ends."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """In `folder`, None: where the system keeps temporary files."""
+        self._file = tempfile.NamedTemporaryFile(prefix=".bytereel-", dir=folder)  # noqa: SIM115 - closed by __exit__
+        self._stream = SampleStream(self._file.file)
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "KeptFrames":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, image: Bytes) -> None:
+        """Keep a frame's image, as it stands in a picture. Raises: Temporary `target.full`."""
+        try:
+            with self._lock:
+                self._stream.write(image)
+        except OSError as error:
+            raise write_error(error, Path(self._file.name)) from error
+
+    def finish(self) -> Path:
+        """Where the frames can be read."""
+        self._file.flush()
+        return Path(self._file.name)
