@@ -174,24 +174,31 @@ def _unpack(content, bits, symbols):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
     """Bytes and their smallest margins from table entries, `margin` << 8 | symbol each."""
-    count = content.size
-    if bits == 6:
-        for i in range(count):
-            first = i * 8 // 6
-            rest = 12 - 8 - i * 8 % 6
+    eight, low = np.uint16(8), np.uint16(255)
+    if bits == 8:
+        for i in range(content.size):
+            content[i] = np.uint8(entries[i] & low)
+            margin[i] = np.uint8(entries[i] >> eight)
+    elif bits == 4:
+        for i in range(content.size):
+            first, second = np.uint16(entries[2 * i]), np.uint16(entries[2 * i + 1])
+            content[i] = np.uint8(np.uint16(first << np.uint16(4)) | np.uint16(second & low))
+            margin[i] = np.uint8(np.uint16(min(first, second)) >> eight)
+    elif bits == 2:
+        for i in range(content.size):
+            word, smallest = np.uint16(0), np.uint16(0xFFFF)
+            for part in range(4):
+                entry = np.uint16(entries[4 * i + part])
+                word = np.uint16(np.uint16(word << np.uint16(2)) | np.uint16(entry & low))
+                smallest = min(smallest, entry)
+            content[i] = np.uint8(word)
+            margin[i] = np.uint8(smallest >> eight)
+    else:
+        for i in range(content.size):
+            first, shift = i * 8 // 6, 4 - i * 8 % 6
             word = (entries[first] & 63) << 6 | (entries[first + 1] & 63)
-            content[i] = np.uint8(word >> rest & 255)
+            content[i] = np.uint8(word >> shift & 255)
             margin[i] = np.uint8(min(entries[first], entries[first + 1]) >> 8)
-        return
-    parts = 8 // bits
-    for i in range(count):
-        word, smallest = np.uint32(0), np.uint16(0xFFFF)
-        for part in range(parts):
-            entry = entries[parts * i + part]
-            word = np.uint32(word << np.uint32(bits) | np.uint32(entry & np.uint16(255)))
-            smallest = min(smallest, entry)
-        content[i] = np.uint8(word)
-        margin[i] = np.uint8(smallest >> 8)
 
 
 @njit(cache=True, nogil=True)

@@ -24,6 +24,7 @@ PICTURES_MAX = 6  # read to find the place
 SHIFT_MAX = 32  # pixels, each way
 STRETCH_MAX = 8  # pixels of the raster by which an edge of a scaled picture may be off
 CROP_MAX = 64  # pixels that a video may be smaller than the raster that it shows unscaled
+_SIZE_MIN = 32  # pixels
 _CELL_PIXELS_MIN = 2.0
 _CONTRAST_MIN = 2.0
 _SNAP = 0.12  # an edge as near to a whole pixel as this lies on it
@@ -80,13 +81,17 @@ def _are_whole(*values: float) -> bool:
 def locate(pictures: Sequence[Picture]) -> Placement | None:
     """Where the pictures of a reel lie in a video, from a few of its pictures in any order; None where none is seen.
 
-    All pictures have the same size. The `PICTURES_MAX` with the most contrast are used; one whose strips can be read is
-    enough, more make the fit better.
+    The `PICTURES_MAX` with the most contrast are used; one whose strips can be read is enough, more make the fit better.
+    Raises: Permanent `picture.size` when they are not of one size.
     """
-    planes = _telling([picture.y for picture in pictures])
-    if not planes:
+    if not pictures:
         return None
-    height, width = planes[0].shape
+    height, width = pictures[0].y.shape
+    for picture in pictures:
+        _check_size(picture, height, width)
+    planes = _telling([picture.y for picture in pictures])
+    if not planes or min(width, height) < _SIZE_MIN:
+        return None
     whole = Area(0, 0, width, height)
     visible = _visible_area(planes)
     for raster, rects in _hypotheses(whole, visible):
@@ -95,6 +100,17 @@ def locate(pictures: Sequence[Picture]) -> Placement | None:
             if reading is not None:
                 return _fitted(planes, raster, plane, reading, rects[reading.rect], (whole, visible))
     return None
+
+
+def _check_size(picture: Picture, height: int, width: int) -> None:
+    if picture.y.shape != (height, width):
+        raise Permanent(
+            "picture.size",
+            f"the video changes its picture size, from {width} x {height} pixels",
+            hint="cut it where it changes",
+            expected=[height, width],
+            actual=list(picture.y.shape),
+        )
 
 
 def _telling(planes: Sequence[Plane]) -> list[Plane]:
@@ -197,7 +213,7 @@ class _View(NamedTuple):
 def _fitted(
     planes: Sequence[Plane], raster: Raster, plane: Plane, reading: Reading, rect: Floats, areas: Sequence[Area]
 ) -> Placement:
-    """The placement near `rect` that matches the strips of all planes best; `areas` are the whole and the visible one."""
+    """The placement near `rect` that matches the strips of all planes best; `areas`: the whole and the visible one."""
     cells, (whole, visible) = cells_of(raster), areas
     rect = _fit([_view(plane, cells, reading, rect)], cells, rect, visible)
     readings = [(other, search(other, raster, rect[None])) for other in planes]
@@ -381,13 +397,7 @@ class Placer:
         Identity gives the very planes; else they are new. The mask is bool[macroblocks], the same for all pictures.
         Raises: Permanent `picture.size` when the picture has not the video's size.
         """
-        if picture.y.shape != self._size:
-            raise Permanent(
-                "picture.size",
-                f"a picture of {picture.y.shape[1]} x {picture.y.shape[0]} pixels stands in a video of another size",
-                expected=list(self._size),
-                actual=list(picture.y.shape),
-            )
+        _check_size(picture, *self._size)
         if self._is_identity:
             return picture, None
         placed = (self._placed(p, half, rest) for p, half, rest in zip(picture, (1, 2, 2), _RESTS, strict=True))
@@ -398,7 +408,7 @@ class Placer:
         place, raster = self.placement, self.placement.raster
         shape = (raster.height // half, raster.width // half)
         seen = place.visible
-        left, top, right, bottom = -(-seen.left // half), -(-seen.top // half), seen.right // half, seen.bottom // half
+        left, top, right, bottom = seen.left // half, seen.top // half, -(-seen.right // half), -(-seen.bottom // half)
         plane = plane[top:bottom, left:right]
         if place.is_shift:
             return _shifted(plane, int(place.x / half) - left, int(place.y / half) - top, shape, rest)
@@ -425,12 +435,17 @@ def _shifted(plane: Plane, x: int, y: int, shape: tuple[int, int], rest: int) ->
 
 
 def _scaled(plane: Plane, rect: tuple[float, float, float, float], shape: tuple[int, int], rest: int) -> Plane:
-    """A plane of `shape` that shows the part `rect` (x, y, width, height) of `plane`, which may reach out of it."""
+    """A plane of `shape` that shows the part `rect` (x, y, width, height) of `plane`, which may reach out of it.
+
+    To a multiple of its size it is enlarged by repeating pixels: that keeps the coefficients of blocks apart.
+    """
     x, y, width, height = rect
     rows, columns = shape
     if _are_whole(*rect) and x >= 0 and y >= 0 and x + width <= plane.shape[1] and y + height <= plane.shape[0]:
         source = plane[int(y) : int(y + height), int(x) : int(x + width)]
-        method = cv2.INTER_AREA if width > columns and height > rows else cv2.INTER_LANCZOS4
+        is_multiple = columns % width == 0 and rows % height == 0
+        is_smaller = width > columns and height > rows
+        method = cv2.INTER_AREA if is_multiple or is_smaller else cv2.INTER_LANCZOS4
         return np.asarray(cv2.resize(source, (columns, rows), interpolation=method), np.uint8)
     scale_x, scale_y = width / columns, height / rows
     inverse = np.array([[scale_x, 0, x + scale_x / 2 - 0.5], [0, scale_y, y + scale_y / 2 - 0.5]])

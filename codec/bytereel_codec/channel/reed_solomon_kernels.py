@@ -1,8 +1,7 @@
 """The kernels that correct the columns of a Reed-Solomon matrix, one after another, from what each leaves as remainder.
 
 Row r of a column stands for the power 254 - r, so its locator is X = 2^(254 - r); syndrome i is the column's value at
-2^i. A column is tried with errors and known erasures, then with its least certain bytes erased as well. All functions
-release the GIL and allocate a few small buffers a call, none a column. They check no bounds: `reed_solomon` does.
+2^i. All functions release the GIL and allocate a few small buffers a call, none a column; `reed_solomon` checks bounds.
 
 Source: R. E. Blahut, Algebraic Codes for Data Transmission (2003), 6.3, 7.2, 7.4 and 7.5; G. D. Forney, Generalized
 Minimum Distance Decoding (1966); FORMAT.md section 15.
@@ -34,8 +33,7 @@ def _field() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
 
 EXP, LOG = _field()
 
-# What a guess must leave over by the number of errors it finds: one word in about 256^spared * errors! has a codeword
-# in reach by chance.
+# Parity that a guess must leave over, by errors found: by chance about one word in 256^spared * errors! decodes.
 _SPARED = np.array([2] * 5 + [1] * 3 + [0] * (PARITY_MAX // 2 - 7), np.int64)
 
 
@@ -175,8 +173,8 @@ def _evaluate(logs, step, first, last, stride):  # type: ignore[no-untyped-def]
 def _find_values(scratch, count):  # type: ignore[no-untyped-def]
     """Forney: what to add in each of the `count` rows that `scratch.locator` locates; False if there is no answer."""
     _convolve(scratch.locator, count + 1, scratch.syndromes, 0, count, scratch.shifted)
-    scratch.shifted[count] = 0
     evaluator, derivative = scratch.logs[:256], scratch.logs[256:]
+    scratch.shifted[count] = 0
     for k in range(count + 1):
         evaluator[k], derivative[k] = LOG[scratch.shifted[k]], LOG[scratch.locator[k]]
     for n in range(count):
@@ -229,11 +227,11 @@ def _rank(margin, column, scratch):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _solve_guessing(scratch, parity, lost, margin, column, root_table):  # type: ignore[no-untyped-def]
-    """Erase 25, 50, 75 and 95 % of what parity is left, least certain bytes first, until `_solve` has an answer."""
+    """Erase 1/8, 2/8 ... 7/8 of what parity is left, least certain bytes first, until `_solve` has an answer."""
     _rank(margin, column, scratch)
     erased = 0
-    for twentieths in (5, 10, 15, 19):
-        wanted = (parity - lost) * twentieths // 40 * 2
+    for eighths in range(1, 8):
+        wanted = (parity - lost) * eighths // 16 * 2
         if wanted == erased:
             continue
         erased = wanted
@@ -284,7 +282,6 @@ def correct_columns(matrix, parity, first, remainders, tables, lost, margin, cor
     and `margin` uint8[255, width], or uint8[0, 0] for none; `corrected` int16[columns] is filled: lost and changed
     bytes, or -1 for a column that was left as it was.
     """
-    syndrome_table, root_table = tables
     words = np.zeros(PARITY_MAX // 8, np.uint64)
     scratch = _new_scratch(words)
     corrected[:] = 0
@@ -294,9 +291,9 @@ def correct_columns(matrix, parity, first, remainders, tables, lost, margin, cor
         if count > parity:
             corrected[c] = -1
         elif remainders[c].any():
-            _take_syndromes(remainders[c], parity, syndrome_table, words)
+            _take_syndromes(remainders[c], parity, tables[0], words)
             _mark_lost(lost, column, count, scratch)
-            solved = _solve(scratch, parity, count, 0, root_table)
+            solved = _solve(scratch, parity, count, 0, tables[1])
             if solved < 0 and margin.size > 0:
-                solved = _solve_guessing(scratch, parity, count, margin, column, root_table)
+                solved = _solve_guessing(scratch, parity, count, margin, column, tables[1])
             corrected[c] = -1 if solved < 0 else _apply(scratch, solved, count, matrix, column)

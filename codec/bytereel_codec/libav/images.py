@@ -1,0 +1,127 @@
+"""One picture of any video as people see it, and RGB images as PNG. For eyes only: colours are converted here.
+
+Nothing that carries data comes this way: see `libav.pictures`.
+
+Source: libavcodec `png`; libswscale for the colours (BT.601 where the video does not say otherwise).
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from bytereel_codec.channel.raster import Picture
+from bytereel_codec.errors import Integrity, Permanent
+from bytereel_codec.libav.planes import samples_of
+
+Image = npt.NDArray[np.uint8]
+PIXELS_MAX = 8192 * 4320
+_REORDERED_MAX = 64  # packets that a picture may stand away from its place in the order of showing; H.264 has 16
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPicture:
+    """One picture: `rgb` uint8[height, width, 3], and its `planes` in 8-bit 4:2:0."""
+
+    rgb: Image
+    planes: Picture
+
+
+def picture_at(path: Path, number: int) -> ShownPicture:
+    """Picture `number`, counted from 0 in the order of showing, of the file's first video stream, whatever its codec.
+
+    Reads the file up to that picture, and decodes from the key picture before it.
+    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture); Integrity `picture.damaged`.
+    """
+    with path.open("rb") as file:
+        try:
+            frame = _frame_at(file, number)
+        except (av.FFmpegError, OSError) as error:
+            raise _no_video(path) from error
+    return ShownPicture(
+        frame.to_ndarray(format="rgb24"),
+        Picture(*(np.array(samples_of(plane)) for plane in frame.reformat(format="yuv420p").planes)),
+    )
+
+
+def png_of(image: Image) -> bytes:
+    """The PNG file of an image uint8[height, width, 3]."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    context = av.CodecContext.create("png", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, "rgb24"
+    context.framerate = 1
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+
+
+def _frame_at(file: BinaryIO, number: int) -> av.VideoFrame:
+    with av.open(file, mode="r", metadata_errors="ignore") as container:
+        stream = _video_of(container)
+        times = _times(container, stream, number + 1 + _REORDERED_MAX)
+    if times is None:
+        return _counted_frame(file, number)
+    if number >= len(times):
+        raise _out_of_range(number, len(times))
+    file.seek(0)
+    with av.open(file, mode="r", metadata_errors="ignore") as container:
+        stream = _video_of(container)
+        with suppress(av.FFmpegError):  # what cannot be sought in is decoded from its start
+            container.seek(times[number], stream=stream)
+        for frame in container.decode(stream):
+            if frame.pts is not None and frame.pts >= times[number]:
+                if frame.pts == times[number]:
+                    return frame
+                break
+    raise Integrity("picture.damaged", f"picture {number} of the video cannot be decoded", picture=number)
+
+
+def _video_of(container: av.container.InputContainer) -> av.VideoStream:
+    videos = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if not videos or videos[0].width * videos[0].height > PIXELS_MAX:
+        raise av.StreamNotFoundError(0, "no video of a size that can be shown")
+    videos[0].codec_context.options = {"max_pixels": str(PIXELS_MAX)}
+    return videos[0]
+
+
+def _times(container: av.container.InputContainer, stream: av.VideoStream, limit: int) -> list[int] | None:
+    """When the first pictures are shown, in that order: from at most `limit` packets; None where not all of them say."""
+    times: list[int] = []
+    for packet in container.demux(stream):
+        if packet.size == 0 or packet.is_discard:
+            continue
+        if packet.pts is None:
+            return None
+        times.append(packet.pts)
+        if len(times) == limit:
+            break
+    return sorted(times)
+
+
+def _counted_frame(file: BinaryIO, number: int) -> av.VideoFrame:
+    """The picture found by decoding all before it: of a stream without times."""
+    file.seek(0)
+    count = 0
+    with av.open(file, mode="r", metadata_errors="ignore") as container:
+        for frame in container.decode(_video_of(container)):
+            if count == number:
+                return frame
+            count += 1
+    raise _out_of_range(number, count)
+
+
+def _out_of_range(number: int, count: int) -> Permanent:
+    return Permanent(
+        "picture.range",
+        f"there is no picture {number}: the video has {count}",
+        hint=f"they are counted from 0 to {count - 1}" if count else "",
+        expected=count,
+        actual=number,
+    )
+
+
+def _no_video(path: Path) -> Permanent:
+    return Permanent("picture.none", f"{str(path)!r} holds no video that can be shown", path=str(path))
