@@ -17,6 +17,7 @@ from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 
 _LEADER_ROOM = 256  # what a leader grows by when size and digests become known, and its prevention bytes
 _SMALLEST_BOX = 8
+_SPREAD_BYTES = 1024
 
 ChunkSizes = Sequence[int]
 
@@ -41,7 +42,7 @@ class HeadWriter:
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=False, picture=0)
         self._leader_room = len(chunk) + _LEADER_ROOM
         if isinstance(layout.geometry, BurstGeometry):
-            self._leader_room += len(chunk) // 8  # another encoder's output has no size of its own
+            self._leader_room += len(chunk) // 4 + _SPREAD_BYTES  # another encoder's output has no size of its own
         index = sidx_bytes(self._references) if known else 0
         self.size = len(self._writer.init_section(None)) + index + self._leader_room
 

@@ -113,7 +113,7 @@ class BurstWriter:
                 yield grey, False
             start = number * shape.picture_bytes
             modulator.render(protected[start : start + shape.picture_bytes], canvas)
-            draw(strip, canvas, self._geometry.raster)
+            draw(strip, canvas, self._geometry.raster, self._geometry.channel.strip_amplitude)
             yield canvas, True
         yield grey, False
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bytereel_codec.channel.modulation import Code, Family, Modulation
+from bytereel_codec.channel.modulation import Family, Modulation
 from bytereel_codec.errors import Permanent
 
 PICTURES_MAX = 255
@@ -49,12 +49,17 @@ _GRID8 = {**_GRID, "8x8dct": "1", "no-fast-pskip": "1", "deadzone-intra": "6"}
 Options = tuple[tuple[str, str], ...]
 
 
+def _options(shared: Mapping[str, str], **own: str) -> Options:
+    return tuple({**shared, **own}.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """How a profile's bursts are drawn and encoded.
 
     `quantiser` is the own encoder's luma QP, and with it the amplitude. `pictures` are data pictures a full burst.
-    `expansion` is about how large a reel of random bytes is. `geometries` maps the largest source (bytes; None: any) to
+    `expansion` is about how large a reel of random bytes is. `strip_amplitude`: see `channel.strip.draw`; a multiple of
+    what one quantiser step is in pixels costs least. `geometries` maps the largest source (bytes; None: any) to
     the picture size for it, smallest first. `encoder_options` are x264's own names.
     """
 
@@ -65,6 +70,7 @@ class Channel:
     preset: str
     encoder_options: Options
     expansion: float
+    strip_amplitude: int
     geometries: tuple[tuple[int | None, str], ...] = ((128 << 10, "360p"), (1 << 20, "720p"), (None, "1080p"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +98,8 @@ class Profile:
     survives: str
     number: int = 0
     channel: Channel | None = None
+    rehearsal: tuple[str, ...] = ()
+    """What it claims to survive, as recipes (`libav.recode`)."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -101,8 +109,54 @@ class Profile:
     def from_dict(cls, values: Mapping[str, Any]) -> "Profile":
         """The inverse of `to_dict`."""
         channel = values["channel"]
-        return cls(**{**values, "channel": Channel.from_dict(channel) if channel else None})
+        named = {
+            "channel": Channel.from_dict(channel) if channel else None,
+            "rehearsal": tuple(values["rehearsal"]),
+        }
+        return cls(**{**values, **named})
 
+
+_BALANCED = Channel(
+    Modulation(Family.DCT4, first=16, second=16, parity=8),
+    quantiser=34,
+    pictures=64,
+    frames_per_second=8,
+    preset="superfast",
+    encoder_options=_options(_GRID4, qp="34"),
+    expansion=1.13,
+    strip_amplitude=16,
+)
+_RUGGED = Channel(
+    Modulation(Family.DCT4, first=6, second=6, parity=36),
+    quantiser=46,
+    pictures=96,
+    frames_per_second=8,
+    preset="superfast",
+    encoder_options=_options(_GRID4, qp="46"),
+    expansion=1.3,
+    strip_amplitude=32,
+)
+_STREAM = Channel(
+    Modulation(Family.DCT8, first=6, second=0, parity=32),
+    quantiser=48,
+    pictures=160,
+    frames_per_second=6,
+    preset="medium",
+    encoder_options=_options(_GRID8, qp="48"),
+    expansion=2.0,
+    strip_amplitude=20,
+)
+_CLASSIC16 = Channel(
+    Modulation(Family.CELLS, first=4, second=6, parity=64),
+    quantiser=18,
+    pictures=128,
+    frames_per_second=30,
+    preset="medium",
+    encoder_options=_options({}, crf="18", keyint="9999", scenecut="0"),
+    expansion=15.0,
+    strip_amplitude=64,
+    geometries=((None, "720p"),),
+)
 
 PROFILES = {
     p.name: p
@@ -117,26 +171,39 @@ PROFILES = {
             "one decent re-encode",
             "x264 CRF 18 and 23 (medium, veryfast)",
             1,
-            Channel(
-                Modulation(Family.DCT4, 16, 16, 8), 34, 64, 8, "superfast", tuple({**_GRID4, "qp": "34"}.items()), 1.13
-            ),
+            _BALANCED,
+            ("x264:crf=18", "x264:crf=23", "x264:crf=23,preset=veryfast"),
         ),
         Profile(
             "rugged",
             "hard re-encodes",
             "x264 up to CRF 33, x265 CRF 32, SVT-AV1 CRF 35",
             2,
-            Channel(
-                Modulation(Family.DCT4, 6, 6, 36), 46, 96, 8, "superfast", tuple({**_GRID4, "qp": "46"}.items()), 1.3
+            _RUGGED,
+            (
+                "x264:crf=18",
+                "x264:crf=23",
+                "x264:crf=28",
+                "x264:crf=33",
+                "x264:crf=33,preset=veryfast",
+                "x265:crf=32",
+                "svtav1:crf=35",
             ),
         ),
         Profile(
             "stream",
             "hosting platforms",
-            "VP9 from 2.5 Mbit/s, x264 up to CRF 35, 720p and back",
+            "VP9 from 2.5 Mbit/s at 1080p, x264 up to CRF 35, CRF 23 at 720p and back",
             3,
-            Channel(
-                Modulation(Family.DCT8, 6, 0, 32), 48, 160, 6, "medium", tuple({**_GRID8, "qp": "48"}.items()), 2.0
+            _STREAM,
+            (
+                "vp9:bitrate=2.5M",
+                "vp9:bitrate=4M",
+                "x264:crf=28",
+                "x264:crf=33",
+                "x264:crf=35",
+                "x264:crf=23,size=720p,back",
+                "x264:bitrate=5M,vbv=5M",
             ),
         ),
         Profile(
@@ -144,16 +211,8 @@ PROFILES = {
             "the 16-colour palette design: cells of 3 x 3 pixels at 720p",
             "x264 CRF 18",
             4,
-            Channel(
-                Modulation(Family.CELLS, 4, 6, 64),
-                18,
-                128,
-                30,
-                "medium",
-                tuple({"crf": "18", "keyint": "9999", "scenecut": "0"}.items()),
-                15.0,
-                ((None, "720p"),),
-            ),
+            _CLASSIC16,
+            ("x264:crf=18",),
         ),
     )
 }
@@ -164,6 +223,3 @@ def profile_named(name: str) -> Profile:
     if name not in PROFILES:
         raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(PROFILES)}")
     return PROFILES[name]
-
-
-__all__ = ["PICTURES_MAX", "PROFILES", "USER_DEFINED", "Channel", "Code", "Profile", "profile_named"]

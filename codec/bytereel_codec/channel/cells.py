@@ -35,7 +35,7 @@ Symbols = npt.NDArray[np.uint8]
 _BITS = (2, 4, 6, 8)
 _SIDES = (1, 3)
 _PALETTES = ("yuv", "ega")
-_SAMPLE_CELLS = 2048
+_SAMPLE_CELLS = 1024
 
 
 class Cells:
@@ -80,7 +80,7 @@ class Cells:
         _unpack(content, self.bits, self._symbols)
         symbols = self._symbols[: self.cells].reshape(self.rows, self.columns)
         if self.side == 1:
-            _draw_pixels(symbols, self.colours, picture.y[self.top : self.bottom])
+            np.take(self.colours[:, 0], symbols, out=picture.y[self.top : self.bottom], mode="clip")
             return
         _draw_luma(symbols, self.colours, picture.y[self.top : self.bottom])
         half = slice(self.top // 2, self.bottom // 2)
@@ -97,7 +97,7 @@ class Cells:
         if self.side == 1:
             area = y[self.top : self.bottom]
             fitted = fit(self._pixels(area), self._nearest, self.colours)
-            _classify_pixels(area, self._direct(fitted), entries)
+            np.take(self._direct(fitted), area.reshape(-1), out=entries, mode="clip")
         else:
             self._measure(y, u, v)
             fitted = fit(self._sample(), self._nearest, self.colours)
@@ -139,7 +139,8 @@ class Cells:
     def _direct(self, fitted: Fit) -> Entries:
         """The nearest table for pixels as they were read: uint16[256]."""
         index = np.floor(np.arange(256) * fitted[0, 0] + fitted[0, 1] + 0.5).clip(0, 255).astype(np.int64)
-        return self._nearest.table[index]
+        table: Entries = self._nearest.table[index]
+        return table
 
 
 def _step(cells: int) -> int:
@@ -195,19 +196,10 @@ def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
             margin[i] = np.uint8(smallest >> eight)
     else:
         for i in range(content.size):
-            first, shift = i * 8 // 6, 4 - i * 8 % 6
-            word = (entries[first] & 63) << 6 | (entries[first + 1] & 63)
-            content[i] = np.uint8(word >> shift & 255)
-            margin[i] = np.uint8(min(entries[first], entries[first + 1]) >> 8)
-
-
-@njit(cache=True, nogil=True)
-def _draw_pixels(symbols, colours, plane):  # type: ignore[no-untyped-def]
-    """Cells of one pixel."""
-    luma = colours[:, 0].copy()
-    for row in range(symbols.shape[0]):
-        for i in range(symbols.shape[1]):
-            plane[row, i] = luma[symbols[row, i]]
+            at, shift = i * 8 // 6, 4 - i * 8 % 6
+            first, second = np.uint16(entries[at]), np.uint16(entries[at + 1])
+            content[i] = np.uint8(((first & 63) << 6 | (second & 63)) >> shift & 255)
+            margin[i] = np.uint8(np.uint16(min(first, second)) >> eight)
 
 
 @njit(cache=True, nogil=True)
@@ -314,11 +306,3 @@ def _measure_line(sums, line):  # type: ignore[no-untyped-def]
     if line.size % 2:
         start = 3 * (line.size // 2)
         line[-1] = 7 * sums[start] + 2 * sums[start + 1] - sums[start + 2]
-
-
-@njit(cache=True, nogil=True)
-def _classify_pixels(plane, table, entries):  # type: ignore[no-untyped-def]
-    """The table's entry of every pixel."""
-    pixels = plane.reshape(-1)
-    for i in range(entries.size):
-        entries[i] = table[pixels[i]]

@@ -22,6 +22,7 @@ from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raste
 from bytereel_codec.channel.transforms import (
     COEFFICIENTS_MAX,
     COLUMNS_MAX,
+    LANES,
     Layout,
     areas,
     block_table,
@@ -35,6 +36,7 @@ from bytereel_codec.channel.transforms import (
     mean_amplitudes,
     pixels,
     quantiser_step,
+    row_content,
     signed_sums,
     unpack,
     weigh,
@@ -47,7 +49,7 @@ Words = npt.NDArray[np.uint32]
 
 _BLOCKS_MAX = 4 * COLUMNS_MAX + 32
 """Room for the blocks of a row; no power of two, whose lines would share few places in the cache."""
-_BLOCK = COEFFICIENTS_MAX * COLUMNS_MAX
+_BLOCK = COEFFICIENTS_MAX * LANES
 _DC_LEVELS = 5
 _NORMS = (2.0, 10**0.5, 2.0, 10**0.5)
 
@@ -70,9 +72,9 @@ class Dct4:
         self._layout = _layout(first, second)
         self._scattered = np.zeros((16 + 8) * _BLOCK, np.int16)
         self._line = np.zeros(COEFFICIENTS_MAX * _BLOCKS_MAX, np.int16)
-        self._values = np.zeros((len(self._layout.lines), COLUMNS_MAX), np.uint8)
-        self._strengths = np.zeros(self._values.shape, np.uint16)
-        self._numbers = np.zeros(16 * COLUMNS_MAX, np.uint32)
+        self._work = np.zeros(len(self._layout.lines) * LANES, np.uint16)
+        self._numbers = np.zeros(4 * COLUMNS_MAX, np.uint32)
+        self._tail = np.zeros(raster.columns * len(self._layout.lines) + 7, np.uint8)
 
     def render(self, content: Bytes, picture: Picture) -> None:
         """Draw `content` uint8[picture_bytes] in the data area of `picture`, and nothing else.
@@ -86,7 +88,13 @@ class Dct4:
         parts = areas(self.raster, picture)
         drawn = [whole_words(part) for part in parts]
         y, u, v = (plane.view(np.uint32) for plane in drawn)
-        _render(np.require(content, np.uint8, "W"), self._first, self._second, luma, chroma, self._numbers, y, u, v)
+        content = np.require(content, np.uint8, "W")
+        first, second, width = self._first, self._second, len(self._layout.lines)
+        _render_luma(content, first, width, luma, self._numbers, self._tail, y)
+        if second:
+            for i, plane in enumerate((u, v)):
+                bit = 16 * first + i * 4 * second
+                _render_chroma(content, bit, second, width, chroma, self._numbers, self._tail, plane)
         for part, plane in zip(parts[: 3 if self._second else 1], drawn, strict=False):
             if plane is not part:
                 part[:] = plane
@@ -107,7 +115,7 @@ class Dct4:
         else:
             nominal = quantiser_step(self._quantiser), quantiser_step(chroma_quantiser(self._quantiser))
         gain = gains(self._layout, *nominal)
-        _demodulate(y, u, v, self._second > 0, *work, gain, self._values, self._strengths, content, margin)
+        _demodulate(y, u, v, self._second > 0, *work, gain, self._work, content, margin)
 
 
 @lru_cache(maxsize=8)
@@ -158,21 +166,26 @@ def _level_chroma(upper, lower, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _render(content, first, second, luma, chroma, numbers, y, u, v):  # type: ignore[no-untyped-def]
-    columns, width = y.shape[1] // 4, 2 * first + second
+def _render_luma(content, first, width, table, numbers, tail, y):  # type: ignore[no-untyped-def]
+    columns = y.shape[1] // 4
     for row in range(y.shape[0] // 16):
-        part = content[row * columns * width : (row + 1) * columns * width]
-        unpack(part, width, 0, first, 4, numbers)
+        part = row_content(content, row, columns * width, tail)
         for i in range(4):
-            _draw(numbers[i * columns * 4 :], luma, y, row * 16 + i * 4)
-        if second > 0:
-            for i in range(2):
-                unpack(part, width, 16 * first + i * 4 * second, second, 2, numbers)
-                upper, lower = numbers[: 2 * columns], numbers[2 * columns : 4 * columns]
-                _level_chroma(upper, lower, second - 1)
-                plane = u if i == 0 else v
-                _draw(upper, chroma, plane, row * 8)
-                _draw(lower, chroma, plane, row * 8 + 4)
+            unpack(part, width, i * 4 * first, first, columns, numbers, numbers[2:], 4)
+            _draw(numbers, table, y, row * 16 + i * 4)
+
+
+@njit(cache=True, nogil=True)
+def _render_chroma(content, bit, second, width, table, numbers, tail, plane):  # type: ignore[no-untyped-def]
+    """Draw one chroma plane, whose bits begin at bit `bit` of a macroblock."""
+    columns = plane.shape[1] // 2
+    upper, lower = numbers[: 2 * columns], numbers[2 * columns :]
+    for row in range(plane.shape[0] // 8):
+        part = row_content(content, row, columns * width, tail)
+        unpack(part, width, bit, second, columns, upper, lower, 2)
+        _level_chroma(upper, lower, second - 1)
+        _draw(upper, table, plane, row * 8)
+        _draw(lower, table, plane, row * 8 + 4)
 
 
 @njit(cache=True, nogil=True)
@@ -227,7 +240,7 @@ def _transform(plane, row, rest, line):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _scatter4(line, columns, target):  # type: ignore[no-untyped-def]
     for k in range(COEFFICIENTS_MAX):
-        source, to = line[k * _BLOCKS_MAX :], target[k * COLUMNS_MAX :]
+        source, to = line[k * _BLOCKS_MAX :], target[k * LANES :]
         for x in range(columns):
             to[x] = source[4 * x]
             to[_BLOCK + x] = source[4 * x + 1]
@@ -238,7 +251,7 @@ def _scatter4(line, columns, target):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _scatter2(line, columns, target):  # type: ignore[no-untyped-def]
     for k in range(COEFFICIENTS_MAX):
-        source, to = line[k * _BLOCKS_MAX :], target[k * COLUMNS_MAX :]
+        source, to = line[k * _BLOCKS_MAX :], target[k * LANES :]
         for x in range(columns):
             to[x] = source[2 * x]
             to[_BLOCK + x] = source[2 * x + 1]
@@ -280,10 +293,10 @@ def _measure(y, u, v, has_chroma, lines, scales, line, scattered, sums):  # type
 
 @njit(cache=True, nogil=True)
 def _demodulate(  # type: ignore[no-untyped-def]
-    y, u, v, has_chroma, lines, scales, line, scattered, gain, values, strengths, content, margin
+    y, u, v, has_chroma, lines, scales, line, scattered, gain, work, content, margin
 ):
     size = lines.shape[0] * (y.shape[1] // 16)
     for row in range(y.shape[0] // 16):
         _analyse(y, u, v, row, has_chroma, line, scattered)
         part, sure = content[row * size : (row + 1) * size], margin[row * size : (row + 1) * size]
-        collect(scattered, lines, scales, gain, values, strengths, part, sure)
+        collect(scattered, lines, scales, gain, work, part, sure)

@@ -7,6 +7,7 @@ fraction of a pixel. Brightness, contrast and range do not matter. Nothing here 
 Source: FORMAT.md section 14; the matched filter is that of any text on detection.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,9 +29,10 @@ _SIZE_MIN = 32  # pixels
 _CELL_PIXELS_MIN = 2.0
 _CONTRAST_MIN = 2.0
 _SNAP = 0.12  # an edge as near to a whole pixel as this lies on it
-_PLAIN = 0.5  # a rectangle as near as this to the whole or visible video is that, if the pattern matches as well there
+_PLAIN = 0.5  # a rectangle this near to the window is the window, if the pattern matches as well there
 _PLAIN_SCORE = 0.995
 _FIT_STEPS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
+_FIT_REACH = 12
 _FIT_MOVES_MAX = 32
 _FIT_MOVES = np.array([(1, 0, 0, 0), (0, 1, 0, 0), (1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 1, 1)], np.float64)
 _RESTS = (LUMA_REST, CHROMA_REST, CHROMA_REST)
@@ -81,7 +83,7 @@ def _are_whole(*values: float) -> bool:
 def locate(pictures: Sequence[Picture]) -> Placement | None:
     """Where the pictures of a reel lie in a video, from a few of its pictures in any order; None where none is seen.
 
-    The `PICTURES_MAX` with the most contrast are used; one whose strips can be read is enough, more make the fit better.
+    The `PICTURES_MAX` with the most contrast are used. One whose strips can be read is enough, more make a better fit.
     Raises: Permanent `picture.size` when they are not of one size.
     """
     if not pictures:
@@ -93,12 +95,24 @@ def locate(pictures: Sequence[Picture]) -> Placement | None:
     if not planes or min(width, height) < _SIZE_MIN:
         return None
     whole = Area(0, 0, width, height)
-    visible = _visible_area(planes)
-    for raster, rects in _hypotheses(whole, visible):
-        for plane in planes:
-            reading = search(plane, raster, rects)
+    for area in dict.fromkeys((_visible_area(planes), whole)):
+        windows = [np.ascontiguousarray(plane[area.top : area.bottom, area.left : area.right]) for plane in planes]
+        found = _found(windows)
+        if found is not None:
+            raster, rect = found
+            rect[:2] += area.left, area.top
+            return _snapped(raster, rect, area, whole)
+    return None
+
+
+def _found(windows: Sequence[Plane]) -> tuple[Raster, Floats] | None:
+    """The raster and the rectangle of the first hypothesis that a window confirms, fitted to all windows."""
+    height, width = windows[0].shape
+    for raster, rects in _hypotheses(width, height):
+        for window in windows:
+            reading = search(window, raster, rects)
             if reading is not None:
-                return _fitted(planes, raster, plane, reading, rects[reading.rect], (whole, visible))
+                return raster, _fitted(windows, raster, window, reading, rects[reading.rect])
     return None
 
 
@@ -142,36 +156,30 @@ def _middle_run(means: Floats) -> tuple[int, int]:
     return (int(before[-1]) + 1 if before.size else 0), (int(behind[0]) if behind.size else size)
 
 
-def _hypotheses(whole: Area, visible: Area) -> Iterator[tuple[Raster, Rects]]:
-    """Rasters and the rectangles they may occupy, the likely ones first. Bounded: some ten thousand rectangles."""
-    areas = [whole] if whole == visible else [whole, visible]
-    for area in areas:
-        width, height = area.right - area.left, area.bottom - area.top
-        near = [r for r in RASTERS.values() if abs(r.width - width) <= CROP_MAX and abs(r.height - height) <= CROP_MAX]
-        for raster in near:
-            yield raster, _shifts(raster, area)
-    for area in areas:
-        for raster in RASTERS.values():
-            yield from _stretches(raster, area)
-    width, height = whole.right, whole.bottom
+def _hypotheses(width: int, height: int) -> Iterator[tuple[Raster, Rects]]:
+    """Rasters and the rectangles they may occupy in a window, the likely ones first. Some ten thousand rectangles."""
+    near = [r for r in RASTERS.values() if abs(r.width - width) <= CROP_MAX and abs(r.height - height) <= CROP_MAX]
+    for raster in near:
+        yield raster, _shifts(raster, 0, 0, width - raster.width, height - raster.height)
     for raster in RASTERS.values():
-        if raster.width <= width + CROP_MAX and raster.height <= height + CROP_MAX:
-            x, y = (width - raster.width) // 2, (height - raster.height) // 2
-            yield raster, _shifts(raster, Area(x, y, x + raster.width, y + raster.height))
+        cells = cells_of(raster)
+        if min(cells.width * width / raster.width, cells.height * height / raster.height) >= _CELL_PIXELS_MIN:
+            yield raster, _stretches(raster, width, height)
+    for raster in RASTERS.values():
+        if raster not in near and raster.width <= width and raster.height <= height:
+            yield raster, _shifts(raster, (width - raster.width) // 2, (height - raster.height) // 2, 0, 0)
 
 
-def _shifts(raster: Raster, area: Area) -> Rects:
-    """Rectangles of the raster's own size, the corner off the area's by up to `SHIFT_MAX` and what the sizes differ."""
+def _shifts(raster: Raster, x: int, y: int, spare_x: int, spare_y: int) -> Rects:
+    """Rectangles of the raster's own size with the corner at `x`, `y`, off by up to `SHIFT_MAX` and what is spare."""
     cells = cells_of(raster)
-    spare_x, spare_y = area.right - area.left - raster.width, area.bottom - area.top - raster.height
-    x = area.left + _offsets(spare_x, cells.width // 2)
-    y = area.top + _offsets(spare_y, cells.height // 2)
-    top, left = (grid.ravel() for grid in np.meshgrid(y, x, indexing="ij"))
+    down, right = _offsets(spare_y, cells.height // 4), _offsets(spare_x, cells.width // 4)
+    top, left = (grid.ravel() for grid in np.meshgrid(down, right, indexing="ij"))
     rects = np.empty((top.size, 4))
-    rects[:] = (0, 0, raster.width, raster.height)
-    rects[:, 0], rects[:, 1] = left, top
-    away = np.abs(rects[:, 0] - area.left) + np.abs(rects[:, 1] - area.top)
-    return rects[np.argsort(away, kind="stable")]
+    rects[:] = (x, y, raster.width, raster.height)
+    rects[:, 0] += left
+    rects[:, 1] += top
+    return rects[np.argsort(np.abs(top) + np.abs(left), kind="stable")]
 
 
 def _offsets(spare: int, step: int) -> Floats:
@@ -180,23 +188,17 @@ def _offsets(spare: int, step: int) -> Floats:
     return np.arange(low // step * step, high + step, step, dtype=np.float64)
 
 
-def _stretches(raster: Raster, area: Area) -> Iterator[tuple[Raster, Rects]]:
-    """Rectangles that are the area, each edge in or out by up to `STRETCH_MAX` pixels of the raster; or none.
+def _stretches(raster: Raster, width: int, height: int) -> Rects:
+    """Rectangles that are the whole window, each edge in or out by up to `STRETCH_MAX` pixels of the raster.
 
     Top and bottom move together: one strip alone can be read.
     """
-    cells = cells_of(raster)
-    scale_x, scale_y = (area.right - area.left) / raster.width, (area.bottom - area.top) / raster.height
-    if min(cells.width * scale_x, cells.height * scale_y) < _CELL_PIXELS_MIN:
-        return
-    x = np.arange(-STRETCH_MAX, STRETCH_MAX + 1, cells.width // 2) * scale_x
-    y = np.arange(-STRETCH_MAX, STRETCH_MAX + 1, cells.height // 2) * scale_y
+    cells, reach = cells_of(raster), STRETCH_MAX
+    x = np.arange(-reach, reach + 1, cells.width // 4) * (width / raster.width)
+    y = np.arange(-reach, reach + 1, cells.height // 4) * (height / raster.height)
     top, left, right = (grid.ravel() for grid in np.meshgrid(y, x, x, indexing="ij"))
-    rects = np.empty((top.size, 4))
-    rects[:, 0], rects[:, 1] = area.left + left, area.top + top
-    rects[:, 2], rects[:, 3] = area.right - area.left + right - left, area.bottom - area.top
-    away = np.abs(top) + np.abs(left) + np.abs(right)
-    yield raster, rects[np.argsort(away, kind="stable")]
+    rects = np.stack((left, top, width + right - left, np.full(top.size, height)), axis=1)
+    return rects[np.argsort(np.abs(top) + np.abs(left) + np.abs(right), kind="stable")]
 
 
 class _View(NamedTuple):
@@ -210,22 +212,19 @@ class _View(NamedTuple):
     level: float
 
 
-def _fitted(
-    planes: Sequence[Plane], raster: Raster, plane: Plane, reading: Reading, rect: Floats, areas: Sequence[Area]
-) -> Placement:
-    """The placement near `rect` that matches the strips of all planes best; `areas`: the whole and the visible one."""
-    cells, (whole, visible) = cells_of(raster), areas
-    rect = _fit([_view(plane, cells, reading, rect)], cells, rect, visible)
-    readings = [(other, search(other, raster, rect[None])) for other in planes]
-    views = [_view(other, cells, found, rect) for other, found in readings if found is not None]
-    if views:
-        rect = _fit(views, cells, rect, visible)
-    for area in areas:
-        plain = np.array([area.left, area.top, area.right - area.left, area.bottom - area.top], np.float64)
-        is_near = max(np.abs(plain - rect).max(), np.abs(plain[:2] + plain[2:] - rect[:2] - rect[2:]).max()) < _PLAIN
-        if is_near and _score(views, cells, plain, visible) >= _PLAIN_SCORE * _score(views, cells, rect, visible):
-            rect = plain
-    return _snapped(raster, rect, visible, whole)
+def _fitted(windows: Sequence[Plane], raster: Raster, window: Plane, reading: Reading, rect: Floats) -> Floats:
+    """The rectangle near `rect`, where `window` gave `reading`, that matches the strips of all windows best."""
+    cells = cells_of(raster)
+    views = [_view(window, cells, reading, rect)]
+    rect = _fit(views, cells, rect)
+    readings = [(other, search(other, raster, rect[None])) for other in windows]
+    views = [_view(other, cells, found, rect) for other, found in readings if found is not None] or views
+    rect = _fit(views, cells, rect)
+    plain = np.array([0, 0, window.shape[1], window.shape[0]], np.float64)
+    off = np.abs(np.concatenate((plain - rect, plain[:2] + plain[2:] - rect[:2] - rect[2:]))).max()
+    if off < _PLAIN and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect):
+        return plain
+    return rect
 
 
 def _view(plane: Plane, cells: Cells, reading: Reading, rect: Floats) -> _View:
@@ -248,14 +247,17 @@ def _integral(band: Plane) -> Floats:
     return np.asarray(cv2.integral(band, sdepth=cv2.CV_64F), np.float64)
 
 
-def _score(views: Sequence[_View], cells: Cells, rect: Floats, visible: Area) -> float:
+def _score(views: Sequence[_View], cells: Cells, rect: Floats) -> float:
     """How well the pattern of all views matches at `rect`: their matched filter's output."""
-    matches = [_match(view, cells, rect, visible) for view in views]
+    matches = [_match(view, cells, rect) for view in views]
     return float(sum(m[0] for m in matches) / np.sqrt(max(1.0, sum(m[1] for m in matches))))
 
 
-def _fit(views: Sequence[_View], cells: Cells, rect: Floats, visible: Area) -> Floats:
-    """Move the ends of the strips, by ever smaller steps, to where their pattern matches best."""
+def _fit(views: Sequence[_View], cells: Cells, rect: Floats) -> Floats:
+    """Move the ends of the strips, by ever smaller steps, to where their pattern matches best.
+
+    Each strip is looked for up and down first: perhaps the other one alone was read.
+    """
     half, used = cells.rows * cells.height / 2, cells.a_row * cells.width
 
     def rect_of(ends: Floats) -> Floats:
@@ -266,11 +268,14 @@ def _fit(views: Sequence[_View], cells: Cells, rect: Floats, visible: Area) -> F
     scale_x, scale_y = rect[2] / cells.raster_width, rect[3] / cells.raster_height
     left, top = rect[0] + cells.x * scale_x, rect[1] + (cells.upper + half) * scale_y
     ends = np.array([left, left + used * scale_x, top, top + (cells.lower - cells.upper) * scale_y])
-    best = _score(views, cells, rect, visible)
+    for move in _FIT_MOVES[3:5]:
+        tries = [ends + i * half / 4 * scale_y * move for i in (*range(_FIT_REACH + 1), *range(-_FIT_REACH, 0))]
+        ends = tries[int(np.argmax([_score(views, cells, rect_of(moved)) for moved in tries]))]
+    best = _score(views, cells, rect_of(ends))
     moves = np.concatenate((_FIT_MOVES, -_FIT_MOVES))
     for step in _FIT_STEPS:
         for _ in range(_FIT_MOVES_MAX):
-            scores = [_score(views, cells, rect_of(ends + step * move), visible) for move in moves]
+            scores = [_score(views, cells, rect_of(ends + step * move)) for move in moves]
             chosen = int(np.argmax(scores))
             if scores[chosen] <= best:
                 break
@@ -289,15 +294,15 @@ def _sum_to(integral, x, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _overlap(one, other, start, width, low, high, sharpness):  # type: ignore[no-untyped-def]
-    """The inner product of two rows of cells as pixels show them, from `start` on, as far as within `low` to `high`.
+def _overlap(one, other, start, width, size, sharpness):  # type: ignore[no-untyped-def]
+    """The inner product of two rows of cells as pixels show them, from `start` on, as far as within 0 to `size`.
 
     A pixel that two cells share shows the mean of them: without that, edges would seem to lie between pixels. But where
     the video is larger than the raster its edges are blurred already: that share counts by `sharpness`, 0 to 1.
     """
     total, plain, pixel, mean_one, mean_other = 0.0, 0.0, -1, 0.0, 0.0
     for cell in range(one.size):
-        left, right = max(start + cell * width, low), min(start + (cell + 1) * width, high)
+        left, right = max(start + cell * width, 0.0), min(start + (cell + 1) * width, size)
         if right <= left:
             continue
         plain += one[cell] * other[cell] * (right - left)
@@ -314,11 +319,11 @@ def _overlap(one, other, start, width, low, high, sharpness):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def _row_product(integral, weights, level, x, width, low, high, top, bottom):  # type: ignore[no-untyped-def]
+def _row_product(integral, weights, level, x, width, top, bottom):  # type: ignore[no-untyped-def]
     """The inner product of a row of cells with the picture between `top` and `bottom`."""
     product = 0.0
     for cell in range(weights.size):
-        left, right = max(x + cell * width, low), min(x + (cell + 1) * width, high)
+        left, right = max(x + cell * width, 0), min(x + (cell + 1) * width, integral.shape[1] - 1)
         if right > left:
             total = _sum_to(integral, right, bottom) - _sum_to(integral, left, bottom)
             total += _sum_to(integral, left, top) - _sum_to(integral, right, top)
@@ -327,27 +332,27 @@ def _row_product(integral, weights, level, x, width, low, high, top, bottom):  #
 
 
 @njit(cache=True, nogil=True)
-def _match(view, cells, rect, visible):  # type: ignore[no-untyped-def]
-    """The pattern's inner product with the picture at `rect`, and with itself: what of it is visible counts alone."""
+def _match(view, cells, rect):  # type: ignore[no-untyped-def]
+    """The pattern's inner product with the picture at `rect`, and with itself: what of it is in the window counts alone."""
     scale_x, scale_y = rect[2] / cells.raster_width, rect[3] / cells.raster_height
     x, width, height = rect[0] + cells.x * scale_x, cells.width * scale_x, cells.height * scale_y
     sharp_x, sharp_y = 1 / max(1.0, scale_x), 1 / max(1.0, scale_y)
     whole, product, energy = np.ones(1), 0.0, 0.0
     for strip in range(2):
         integral, first = (view.lower, view.lower_row) if strip else (view.upper, view.upper_row)
-        low, high = max(visible.top - first, 0), min(visible.bottom - first, integral.shape[0] - 1)
+        columns, rows = integral.shape[1] - 1, integral.shape[0] - 1
         y = rect[1] + (cells.lower if strip else cells.upper) * scale_y - first
         for row in range(cells.rows):
-            top, bottom = max(y + row * height, low), min(y + (row + 1) * height, high)
+            top, bottom = max(y + row * height, 0), min(y + (row + 1) * height, rows)
             if bottom <= top:
                 continue
             own = view.weights[row]
-            product += _row_product(integral, own, view.level, x, width, visible.left, visible.right, top, bottom)
-            across = _overlap(own, own, x, width, visible.left, visible.right, sharp_x)
-            energy += across * _overlap(whole, whole, top, bottom - top, low, high, sharp_y)
+            product += _row_product(integral, own, view.level, x, width, top, bottom)
+            across = _overlap(own, own, x, width, columns, sharp_x)
+            energy += across * _overlap(whole, whole, top, bottom - top, rows, sharp_y)
             share = bottom - int(bottom)
             if row + 1 < cells.rows and share > 0:
-                across = _overlap(own, view.weights[row + 1], x, width, visible.left, visible.right, sharp_x)
+                across = _overlap(own, view.weights[row + 1], x, width, columns, sharp_x)
                 energy += 2 * across * share * (1 - share) * sharp_y
     return product, energy
 
@@ -364,13 +369,15 @@ def _snapped(raster: Raster, rect: Floats, visible: Area, whole: Area) -> Placem
         edges = (x, y, x + width, y + height)
         x, y, right, bottom = (float(round(v)) if abs(v - round(v)) < _SNAP else v for v in edges)
         width, height = right - x, bottom - y
-    return Placement(raster, x, y, width, height, _freed(visible, (x, y, x + width, y + height), whole))
+    return Placement(raster, x, y, width, height, _bounded(visible, (x, y, x + width, y + height), whole))
 
 
-def _freed(visible: Area, edges: Sequence[float], whole: Area) -> Area:
-    """The visible area with those edges given up that are those of the picture, or of the video, but for a pixel."""
-    left, top = (max(v, w) if v - e > 1 else w for v, e, w in zip(visible[:2], edges[:2], whole[:2], strict=True))
-    right, bottom = (min(v, w) if e - v > 1 else w for v, e, w in zip(visible[2:], edges[2:], whole[2:], strict=True))
+def _bounded(visible: Area, edges: Sequence[float], whole: Area) -> Area:
+    """The visible area without what lies outside the picture; an edge but a pixel within the picture's is that."""
+    low = zip(visible[:2], edges[:2], whole[:2], strict=True)
+    high = zip(visible[2:], edges[2:], whole[2:], strict=True)
+    left, top = (v if v - e > 1 else max(w, math.floor(e)) for v, e, w in low)
+    right, bottom = (v if e - v > 1 else min(w, math.ceil(e)) for v, e, w in high)
     return Area(left, top, right, bottom)
 
 

@@ -26,16 +26,16 @@ LUMA_UNIT, CHROMA_UNIT = 14, 64
 """Measured levels are in fractions of a step of luma and of chroma: the sums of their weights."""
 _GAIN_MIN, _GAIN_MAX = 0.6, 1.7
 _UNTOUCHED = 0.9 * MARGIN_NOMINAL  # mean margin from which the range is taken as it is
-_REFINEMENTS = 2
 _FIXED = 65536
 _UNITS = np.array([LUMA_UNIT, CHROMA_UNIT, CHROMA_UNIT], np.float64)
 _BLOCK = 1024
-_RANGES = np.array(  # gain and offset of Y, Cb, Cr: as it is, limited back to full, full back to limited
-    [
+_RANGES: tuple[Fit, ...] = tuple(  # gain and offset of Y, Cb, Cr: as it is, limited back to full, full back to limited
+    np.array(channels, np.float64)
+    for channels in (
         [[1, 0], [1, 0], [1, 0]],
         [[255 / 219, -16 * 255 / 219], [255 / 224, 128 - 128 * 255 / 224], [255 / 224, 128 - 128 * 255 / 224]],
         [[219 / 255, 16], [224 / 255, 128 - 128 * 224 / 255], [224 / 255, 128 - 128 * 224 / 255]],
-    ]
+    )
 )
 
 _GRIDS: dict[int, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
@@ -166,58 +166,70 @@ def classify(levels: Levels, fitted: Fit, nearest: Nearest, entries: Entries) ->
 def fit(sample: Levels, nearest: Nearest, colours: Colours) -> Fit:
     """The gain and offset of Y, Cb and Cr that bring read colours back to the palette: float64[3, 2].
 
-    `sample` int16[3, n] holds measured levels. Of four guesses (as it is, limited to full range, full to limited, the
-    palette's own mean and spread) the one with the largest mean margin is taken and then improved by least squares over
-    the colours it decides for. The guess by mean and spread supposes that all colours are about equally frequent.
+    `sample` int16[3, n] holds measured levels. From each of four guesses (as it is, limited to full range, full to
+    limited, the palette's own mean and spread) the colours are decided, and gain and offset found by least squares; the
+    result that explains most of the sample's variance is taken and improved once more. Where the margins are good as
+    they are, nothing is changed. The guess by mean and spread supposes that colours are about equally frequent.
     """
-    entries, best, score = np.empty(sample.shape[1], np.uint16), _RANGES[0], -1.0
-    for guess in (_RANGES[0], _RANGES[1], _RANGES[2], _by_spread(sample, colours)):
-        if (other := _mean_margin(sample, guess, nearest, entries)) > score:
-            best, score = guess, other
-        if score >= _UNTOUCHED:
-            return best
-    for _ in range(_REFINEMENTS):
-        classify(sample, best, nearest, entries)
-        guess = best.copy()
-        _refine(sample, entries, colours, _UNITS, guess)
-        if (other := _mean_margin(sample, guess, nearest, entries)) <= score:
-            break
-        best, score = guess, other
-    return best
+    entries, as_it_is = np.empty(sample.shape[1], np.uint16), _RANGES[0]
+    classify(sample, as_it_is, nearest, entries)
+    if int((entries >> 8).sum()) >= _UNTOUCHED * entries.size:
+        return as_it_is
+
+    def improved(guess: Fit) -> tuple[float, Fit]:
+        fitted = guess.copy()
+        classify(sample, fitted, nearest, entries)
+        return _refine(sample, entries, colours, _UNITS, fitted), fitted
+
+    best = min((improved(guess) for guess in (*_RANGES, _by_spread(sample, colours))), key=_unexplained)
+    return min(best, improved(best[1]), key=_unexplained)[1]
 
 
-def _mean_margin(sample: Levels, fitted: Fit, nearest: Nearest, entries: Entries) -> float:
-    """How well the sample fits the palette, up to MARGIN_NOMINAL; fills `entries`."""
-    classify(sample, fitted, nearest, entries)
-    return float((entries >> 8).mean())
+def _unexplained(result: tuple[float, Fit]) -> float:
+    return result[0]
 
 
 def _by_spread(sample: Levels, colours: Colours) -> Fit:
     """The fit that gives the sample the mean and the standard deviation of the palette."""
     wanted, read = colours.std(axis=0), sample.std(axis=1) / _UNITS
     gain = np.where(wanted > 0, wanted / np.maximum(read, 1.0), 1.0).clip(_GAIN_MIN, _GAIN_MAX)
-    return np.stack([gain, colours.mean(axis=0) - gain * sample.mean(axis=1) / _UNITS], axis=1)
+    fitted: Fit = np.stack([gain, colours.mean(axis=0) - gain * sample.mean(axis=1) / _UNITS], axis=1)
+    return fitted
 
 
 @njit(cache=True, nogil=True)
 def _refine(sample, entries, colours, units, fitted):  # type: ignore[no-untyped-def]
-    """Replace each channel's `fitted` gain and offset by the least squares of read on decided values, where sound."""
-    count = entries.size
+    """Fit each channel by the least squares of read on decided values, where sound; return the variance not explained.
+
+    1.0 is all of it, as a mean over the channels in which the decided colours differ.
+    """
+    unexplained, channels = 0.0, 0
     for channel in range(3):
-        values, line = colours[:, channel].copy(), sample[channel]
-        decided = read = squares = products = 0
-        for index in range(count):
-            value, level = np.int64(values[entries[index] & 255]), np.int64(line[index])
-            decided += value
-            read += level
-            squares += value * value
-            products += value * level
-        mean, mean_read = decided / count, read / count
-        spread = squares / count - mean * mean
-        slope = (products / count - mean * mean_read) / max(spread, 1.0) / units[channel]
+        mean, mean_read, spread, spread_read, product = _moments(sample[channel], entries, colours[:, channel].copy())
+        slope = product / max(spread, 1.0) / units[channel]
         if spread >= 1.0 and 1 / _GAIN_MAX <= slope <= 1 / _GAIN_MIN:
             fitted[channel, 0] = 1 / slope
             fitted[channel, 1] = mean - mean_read / units[channel] / slope
+            unexplained += 1 - product * product / (spread * spread_read)
+            channels += 1
+    return unexplained / channels if channels else 1.0
+
+
+@njit(cache=True, nogil=True)
+def _moments(levels, entries, values):  # type: ignore[no-untyped-def]
+    """Means of decided and read values, their variances and covariance; `values` are the colours' in one channel."""
+    count = entries.size
+    decided = read = squares = squares_read = products = np.int64(0)
+    for index in range(count):
+        value, level = np.int64(values[entries[index] & 255]), np.int64(levels[index])
+        decided += value
+        read += level
+        squares += value * value
+        squares_read += level * level
+        products += value * level
+    mean, mean_read = decided / count, read / count
+    spread, spread_read = squares / count - mean * mean, squares_read / count - mean_read * mean_read
+    return mean, mean_read, spread, spread_read, products / count - mean * mean_read
 
 
 @njit(cache=True, nogil=True)

@@ -149,11 +149,14 @@ def signs(header: StripHeader) -> npt.NDArray[np.float64]:
     return np.where(np.unpackbits(np.frombuffer(header.pack(), np.uint8)) == 1, 1.0, -1.0)
 
 
-def draw(header: StripHeader, picture: Picture, raster: Raster) -> None:
-    """Draw both strips of `header` in `picture`, of the size of `raster`; what they do not fill comes to rest."""
+def draw(header: StripHeader, picture: Picture, raster: Raster, amplitude: int = STRIP_AMPLITUDE) -> None:
+    """Draw both strips of `header` in `picture`, of the size of `raster`; what they do not fill comes to rest.
+
+    `amplitude`: steps of luma from rest to light, 8 to 120.
+    """
     assert header.raster.code == raster.code
     cells = cells_of(raster)
-    luma = (LUMA_REST + STRIP_AMPLITUDE * signs(header)).astype(np.uint8).reshape(cells.rows, cells.a_row)
+    luma = (LUMA_REST + amplitude * signs(header)).astype(np.uint8).reshape(cells.rows, cells.a_row)
     drawn = luma.repeat(cells.height, axis=0).repeat(cells.width, axis=1)
     for top in (cells.upper, cells.lower):
         bottom = top + 16 * raster.strip_rows

@@ -5,7 +5,7 @@ significant bit of its block number. Amplitudes are in the orthonormal DCT domai
 contributions in 1/32 pixel, so that every implementation draws the same picture: each coefficient's contribution is
 rounded half up to 1/32, and the sum of rest and contributions is rounded half up and clipped.
 
-Coefficients on the way back are *scattered*: int16, COLUMNS_MAX macroblocks of one row side by side (what a vector
+Coefficients on the way back are *scattered*: int16, the macroblocks of one row side by side (what a vector
 unit wants), one such line for each coefficient, COEFFICIENTS_MAX lines for each block of the macroblock.
 
 Source: ITU-T H.264 (08/2021) 8.5.6 inverse zig-zag scan, table 8-15 chroma quantiser; FORMAT.md section 15.
@@ -28,6 +28,9 @@ Reals = npt.NDArray[np.float64]
 QUANTISER_MAX = 51
 COLUMNS_MAX = 240
 """Macroblocks in a row: 3840 pixels."""
+LANES = 288
+"""Length of a scattered line: whole vectors of 32, and no power of two, whose lines would share places in the cache."""
+_VECTOR = 32
 COEFFICIENTS_MAX = 16
 STEPS_A_PIXEL = 32
 STRENGTHS_A_UNIT = 16
@@ -102,7 +105,7 @@ def layout(blocks: Sequence[tuple[int, int]], norms: Sequence[float], luma_bits:
     `norms`: what the reader makes of a coefficient of 1 in the orthonormal domain, in zig-zag order.
     """
     bits = [(block, k) for block, count in blocks for k in range(count)]
-    lines = [(block * COEFFICIENTS_MAX + k) * COLUMNS_MAX for block, k in bits]
+    lines = [(block * COEFFICIENTS_MAX + k) * LANES for block, k in bits]
     scales = [round((1 << 16) * STRENGTHS_A_UNIT / (8 * norms[k])) for _, k in bits]
     return Layout(np.array(lines).reshape(-1, 8), np.array(scales, np.uint16).reshape(-1, 8), luma_bits // 8)
 
@@ -156,71 +159,106 @@ def check_buffer(buffer: Bytes, size: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def unpack(content, width, bit, count, side, numbers):  # type: ignore[no-untyped-def]
-    """The block numbers of one plane in a row of macroblocks.
+def row_content(content, row, size, tail):  # type: ignore[no-untyped-def]
+    """The `size` bytes of macroblock row `row` and at least 7 more: `content` from there on, or a copy in `tail`."""
+    part = content[row * size :]
+    if part.size >= size + 7:
+        return part
+    for i in range(size):
+        tail[i] = part[i]
+    return tail
 
-    `content` uint8[macroblocks * width]; each macroblock's side * side blocks begin at bit `bit` of it, `count` bits
-    each. `numbers` uint32[>= macroblocks * side * side]: `side` rows of blocks.
+
+@njit(cache=True, nogil=True)
+def _word(content, at):  # type: ignore[no-untyped-def]
+    """The eight bytes at `at`: the compiler makes one load of it."""
+    word = np.uint64(content[at])
+    word |= np.uint64(content[at + np.uint64(1)]) << np.uint64(8)
+    word |= np.uint64(content[at + np.uint64(2)]) << np.uint64(16)
+    word |= np.uint64(content[at + np.uint64(3)]) << np.uint64(24)
+    word |= np.uint64(content[at + np.uint64(4)]) << np.uint64(32)
+    word |= np.uint64(content[at + np.uint64(5)]) << np.uint64(40)
+    word |= np.uint64(content[at + np.uint64(6)]) << np.uint64(48)
+    word |= np.uint64(content[at + np.uint64(7)]) << np.uint64(56)
+    return word
+
+
+@njit(cache=True, nogil=True)
+def unpack(content, width, bit, count, columns, first, second, stride):  # type: ignore[no-untyped-def]
+    """The numbers of four blocks of each of `columns` macroblocks: two in `first`, two in `second`, uint32 both.
+
+    The blocks' bits begin at bit `bit` of the macroblock's `width` bytes, `count` bits each, and do not cross more
+    than 64 bits. `content` as `row_content` gives it; macroblock x has elements `stride` * x and the next.
     """
-    macroblocks = content.size // width
-    mask = np.uint32((1 << count) - 1)
-    for block in range(side * side):
-        start = bit + block * count
-        shift = np.uint32(start & 7)
-        first, last = start >> 3, width - 1
-        second, third = np.uint64(min(1, last - first)), np.uint64(min(2, last - first))
-        at, target = np.uint64(first), np.uint64((block // side * macroblocks) * side + block % side)
-        for _ in range(macroblocks):
-            word = np.uint32(content[at]) | np.uint32(np.uint32(content[at + second]) << np.uint32(8))
-            word |= np.uint32(np.uint32(content[at + third]) << np.uint32(16))
-            numbers[target] = np.uint32(np.uint32(word) >> shift) & mask
-            at += np.uint64(width)
-            target += np.uint64(side)
+    mask, shift, step = np.uint32((1 << count) - 1), np.uint64(bit & 7), np.uint64(count)
+    at, to = np.uint64(bit >> 3), np.uint64(0)
+    for _ in range(columns):
+        word = _word(content, at) >> shift
+        first[to] = np.uint32(word) & mask
+        first[to + np.uint64(1)] = np.uint32(word >> step) & mask
+        second[to] = np.uint32(word >> np.uint64(step + step)) & mask
+        second[to + np.uint64(1)] = np.uint32(word >> np.uint64(step + step + step)) & mask
+        at += np.uint64(width)
+        to += np.uint64(stride)
 
 
 @njit(cache=True, nogil=True)
-def _collect_bit(line, bit, scale, value, strength):  # type: ignore[no-untyped-def]
-    for x in range(value.size):
-        coefficient = line[x]
-        value[x] |= np.uint8(np.uint8(coefficient >= np.int16(0)) << np.uint8(bit))
-        size = np.uint16(np.uint16(abs(coefficient)) << np.uint16(3))
-        strength[x] = min(strength[x], np.uint16((np.uint32(size) * np.uint32(scale)) >> np.uint32(16)))
+def _strength(coefficient, scale):  # type: ignore[no-untyped-def]
+    size = np.uint16(np.uint16(abs(coefficient)) << np.uint16(3))
+    return np.uint16((np.uint32(size) * np.uint32(scale)) >> np.uint32(16))
 
 
 @njit(cache=True, nogil=True)
-def collect(scattered, lines, scales, gain, values, strengths, content, margin):  # type: ignore[no-untyped-def]
+def _sign(coefficient, bit):  # type: ignore[no-untyped-def]
+    return np.uint16(np.uint16(np.uint16(coefficient) >> np.uint16(15)) << np.uint16(bit))
+
+
+@njit(cache=True, nogil=True)
+def _collect_byte(a, b, c, d, e, f, g, h, scales, gain, lanes, work):  # type: ignore[no-untyped-def]
+    """One byte of all macroblocks, from its eight lines: the byte and 256 times its margin in `work` uint16."""
+    s, t, u, v = scales[0], scales[1], scales[2], scales[3]
+    w, y, z, last = scales[4], scales[5], scales[6], scales[7]
+    for x in range(lanes):
+        signs = _sign(a[x], 0) | _sign(b[x], 1) | _sign(c[x], 2) | _sign(d[x], 3)
+        signs |= _sign(e[x], 4) | _sign(f[x], 5) | _sign(g[x], 6) | _sign(h[x], 7)
+        left = min(min(_strength(a[x], s), _strength(b[x], t)), min(_strength(c[x], u), _strength(d[x], v)))
+        right = min(min(_strength(e[x], w), _strength(f[x], y)), min(_strength(g[x], z), _strength(h[x], last)))
+        margin = np.uint32(np.uint32(min(left, right)) * gain + np.uint32(_GAIN_ONE // 2)) >> np.uint32(12)
+        value = np.uint16(np.uint16(~np.uint16(signs)) & np.uint16(255))
+        work[x] = value | np.uint16(np.uint16(min(margin, np.uint32(255))) << np.uint16(8))
+
+
+@njit(cache=True, nogil=True)
+def collect(scattered, lines, scales, gain, work, content, margin):  # type: ignore[no-untyped-def]
     """The bytes of a row of macroblocks, and their margins, from its scattered coefficients.
 
-    Shapes: `lines`, `scales` as in `Layout`; `gain` uint32[bytes]; `values` uint8[bytes, COLUMNS_MAX] and `strengths`
-    uint16 alike are room to work in; `content`, `margin` uint8[macroblocks * bytes].
+    Shapes: `lines`, `scales` as in `Layout`; `gain` uint32[bytes]; `work` uint16[bytes * LANES]; `content`, `margin`
+    uint8[macroblocks * bytes]. Whole vectors are worked on: lanes behind the last macroblock hold anything.
     """
     count = lines.shape[0]
-    macroblocks = content.size // count
+    columns = content.size // count
+    lanes = (columns + _VECTOR - 1) // _VECTOR * _VECTOR
     for i in range(count):
-        value, strength = values[i, :macroblocks], strengths[i, :macroblocks]
-        value[:] = 0
-        strength[:] = 0xFFFF
-        for bit in range(8):
-            line = scattered[lines[i, bit] : lines[i, bit] + macroblocks]
-            _collect_bit(line, bit, scales[i, bit], value, strength)
-    half = np.uint32(_GAIN_ONE // 2)
-    for x in range(macroblocks):
-        target, sure = content[x * count : x * count + count], margin[x * count : x * count + count]
+        p, q = lines[i], work[i * LANES :]
+        a, b, c, d = scattered[p[0] :], scattered[p[1] :], scattered[p[2] :], scattered[p[3] :]
+        e, f, g, h = scattered[p[4] :], scattered[p[5] :], scattered[p[6] :], scattered[p[7] :]
+        _collect_byte(a, b, c, d, e, f, g, h, scales[i], gain[i], lanes, q)
+    for x in range(columns):
+        at, values, sure = np.uint64(x), content[x * count : x * count + count], margin[x * count : x * count + count]
         for i in range(count):
-            target[i] = values[i, x]
-            scaled = np.uint32(np.uint32(strengths[i, x]) * gain[i] + half) >> np.uint32(12)
-            sure[i] = np.uint8(min(scaled, np.uint32(255)))
+            both = work[at]
+            values[i] = np.uint8(both)
+            sure[i] = np.uint8(both >> np.uint16(8))
+            at += np.uint64(LANES)
 
 
 @njit(cache=True, nogil=True)
-def weigh(scattered, lines, scales, macroblocks, sums):  # type: ignore[no-untyped-def]
+def weigh(scattered, lines, scales, columns, sums):  # type: ignore[no-untyped-def]
     """Add the strengths of a row of macroblocks to `sums` float64[bytes], those of a byte's eight bits together."""
     for i in range(lines.shape[0]):
         total = np.uint32(0)
         for bit in range(8):
-            line = scattered[lines[i, bit] : lines[i, bit] + macroblocks]
-            scale = np.uint32(scales[i, bit])
-            for x in range(macroblocks):
-                size = np.uint16(np.uint16(abs(line[x])) << np.uint16(3))
-                total += np.uint32((np.uint32(size) * scale) >> np.uint32(16))
+            line, scale = scattered[lines[i, bit] :], scales[i, bit]
+            for x in range(columns):
+                total += np.uint32(_strength(line[x], scale))
         sums[i] += total

@@ -11,7 +11,7 @@ group if it is the only one there. Two wrong blocks in a group stay as they are,
 Source: FORMAT.md section 16.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,13 @@ from crc32c import crc32c
 from bytereel_codec.errors import Permanent
 
 Bytes = npt.NDArray[np.uint8]
+Item = TypeVar("Item", bound=np.generic)
 BLOCK_BYTES = 1024
 SLOT_BYTES = BLOCK_BYTES + 4
 
 
 class Recovered(NamedTuple):
-    """What was read: `content` uint8[data_bytes], `wrong` the data blocks that stay wrong, `rebuilt` how many do not."""
+    """What was read: `content` uint8[data_bytes], the data blocks that stay `wrong`, and how many were `rebuilt`."""
 
     content: Bytes
     wrong: npt.NDArray[np.intp]
@@ -64,26 +65,26 @@ def encode(content: Bytes, total_bytes: int, group_blocks: int) -> Bytes:
         members = slots[first : min(first + layout.groups, layout.data), :BLOCK_BYTES]
         sums[: len(members)] ^= members
     slots[layout.data :, :BLOCK_BYTES] = np.roll(sums, -(layout.data % layout.groups), axis=0)
-    for slot in slots:
-        slot[BLOCK_BYTES:] = _checksum(slot)
+    slots[:, BLOCK_BYTES:] = _checksums(slots)
     return stored
 
 
 def correct(stored: Bytes, group_blocks: int, lost: npt.NDArray[np.bool_] | None = None) -> Recovered:
     """The content of a buffer, with every block rebuilt that is alone in its group in being wrong.
 
-    A block is wrong if its checksum says so or one of its bytes is `lost` bool[total_bytes]. `stored` uint8[total_bytes]
-    is not changed; blocks that stay wrong are given as they were read.
+    A block is wrong if its checksum says so or one of its bytes is `lost` bool[total_bytes]. `stored`, of as many
+    bytes, is not changed; blocks that stay wrong are given as they were read.
 
     Raises: Permanent `xor.capacity`.
     """
     layout = _layout(stored.size, group_blocks)
     slots = _slots(stored, layout)
-    good = np.array([np.array_equal(slot[BLOCK_BYTES:], _checksum(slot)) for slot in slots])
+    wrong = (slots[:, BLOCK_BYTES:] != _checksums(slots)).any(axis=1)
     if lost is not None:
-        good &= ~_slots(lost, layout).any(axis=1)
+        assert lost.shape == stored.shape, (lost.shape, stored.shape)
+        wrong |= _slots(lost, layout).any(axis=1)
     content = slots[: layout.data, :BLOCK_BYTES].copy()
-    bad = np.flatnonzero(~good)
+    bad = np.flatnonzero(wrong)
     alone = np.bincount(bad % layout.groups, minlength=layout.groups)[bad % layout.groups] == 1
     rebuilt = bad[alone & (bad < layout.data)]
     for block in rebuilt:
@@ -106,9 +107,11 @@ def _layout(total_bytes: int, group_blocks: int) -> _Layout:
     return _Layout(data, slots - data)
 
 
-def _slots(stored: npt.NDArray[np.generic], layout: _Layout) -> npt.NDArray[np.generic]:
+def _slots(stored: npt.NDArray[Item], layout: _Layout) -> npt.NDArray[Item]:
     return stored[: layout.slots * SLOT_BYTES].reshape(layout.slots, SLOT_BYTES)
 
 
-def _checksum(slot: Bytes) -> Bytes:
-    return np.frombuffer(crc32c(slot[:BLOCK_BYTES]).to_bytes(4, "little"), np.uint8)
+def _checksums(slots: Bytes) -> Bytes:
+    """uint8[slots, 4]: the CRC32C of each slot's block, as it is stored."""
+    sums = np.fromiter((crc32c(slot[:BLOCK_BYTES].data) for slot in slots), np.dtype("<u4"), len(slots))
+    return sums.view(np.uint8).reshape(-1, 4)

@@ -5,8 +5,8 @@ Nothing that carries data comes this way: see `libav.pictures`.
 Source: libavcodec `png`; libswscale for the colours (BT.601 where the video does not say otherwise).
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.channel.raster import Picture
-from bytereel_codec.errors import Integrity, Permanent
+from bytereel_codec.errors import Permanent
 from bytereel_codec.libav.planes import samples_of
 
 Image = npt.NDArray[np.uint8]
@@ -35,15 +35,15 @@ def picture_at(path: Path, number: int) -> ShownPicture:
     """Picture `number`, counted from 0 in the order of showing, of the file's first video stream, whatever its codec.
 
     Reads the file up to that picture, and decodes from the key picture before it.
-    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture); Integrity `picture.damaged`.
+    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture).
     """
     with path.open("rb") as file:
         try:
             frame = _frame_at(file, number)
-        except (av.FFmpegError, OSError) as error:
-            raise _no_video(path) from error
+        except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
+            raise _no_video(str(error)) from error
     return ShownPicture(
-        frame.to_ndarray(format="rgb24"),
+        np.asarray(frame.to_ndarray(format="rgb24"), np.uint8),
         Picture(*(np.array(samples_of(plane)) for plane in frame.reformat(format="yuv420p").planes)),
     )
 
@@ -54,7 +54,7 @@ def png_of(image: Image) -> bytes:
     context = av.CodecContext.create("png", "w")
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt = frame.width, frame.height, "rgb24"
-    context.framerate = 1
+    context.framerate = Fraction(1)
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
@@ -62,27 +62,31 @@ def _frame_at(file: BinaryIO, number: int) -> av.VideoFrame:
     with av.open(file, mode="r", metadata_errors="ignore") as container:
         stream = _video_of(container)
         times = _times(container, stream, number + 1 + _REORDERED_MAX)
-    if times is None:
-        return _counted_frame(file, number)
-    if number >= len(times):
+    if times is not None and number >= len(times):
         raise _out_of_range(number, len(times))
+    found = _frame_shown_at(file, times[number]) if times else None
+    return found or _counted_frame(file, number)
+
+
+def _frame_shown_at(file: BinaryIO, time: int) -> av.VideoFrame | None:
+    """The picture shown at that time; None where seeking does not lead to it: not every container knows its way."""
     file.seek(0)
     with av.open(file, mode="r", metadata_errors="ignore") as container:
         stream = _video_of(container)
-        with suppress(av.FFmpegError):  # what cannot be sought in is decoded from its start
-            container.seek(times[number], stream=stream)
+        try:
+            container.seek(time, stream=stream)
+        except av.FFmpegError:
+            return None
         for frame in container.decode(stream):
-            if frame.pts is not None and frame.pts >= times[number]:
-                if frame.pts == times[number]:
-                    return frame
-                break
-    raise Integrity("picture.damaged", f"picture {number} of the video cannot be decoded", picture=number)
+            if frame.pts is not None and frame.pts >= time:
+                return frame if frame.pts == time else None
+    return None
 
 
 def _video_of(container: av.container.InputContainer) -> av.VideoStream:
     videos = [stream for stream in container.streams.video if stream.codec_context is not None]
     if not videos or videos[0].width * videos[0].height > PIXELS_MAX:
-        raise av.StreamNotFoundError(0, "no video of a size that can be shown")
+        raise _no_video("no video stream, or one of too many pixels")
     videos[0].codec_context.options = {"max_pixels": str(PIXELS_MAX)}
     return videos[0]
 
@@ -123,5 +127,5 @@ def _out_of_range(number: int, count: int) -> Permanent:
     )
 
 
-def _no_video(path: Path) -> Permanent:
-    return Permanent("picture.none", f"{str(path)!r} holds no video that can be shown", path=str(path))
+def _no_video(why: str) -> Permanent:
+    return Permanent("picture.none", "the file holds no video that can be shown", hint=why)

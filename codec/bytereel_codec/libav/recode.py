@@ -1,13 +1,16 @@
 """What platforms do to a video, on this machine: decode it, change it, encode it again with another encoder.
 
-A `Recipe` is written as text: steps joined by `>`, each a codec and its options, `x264:crf=23,size=720p,back > copy:mkv`.
-Options that are filters act in the order they are written in, before the encoder. What is not said is the encoder's own
-default. The name a file has never reaches libav: it is opened as bytes.
+A `Recipe` is written as text: steps joined by `>`, each a codec and its options, such as `x264:crf=23,size=720p,back >
+copy:mkv`. Options that are filters act in the order they are written in, before the encoder. What is not said is the
+encoder's own default. The name a file has never reaches libav: it is opened as bytes.
 
 Memory: a few pictures, what the encoder keeps, and with `shuffle` a window of pictures.
 Source: libavcodec `libx264`, `libx265`, `libsvtav1`, `libvpx-vp9`; libavfilter `scale`.
 """
 
+import errno
+import io
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -25,17 +29,28 @@ from av.video.frame import PictureType, VideoFrame
 from bytereel_codec.channel.raster import CHROMA_REST, Plane
 from bytereel_codec.errors import Permanent
 from bytereel_codec.libav.planes import lines_of, samples_of
+from bytereel_codec.ranged import FileReader, RangedFile
 from bytereel_codec.sink import write_error
 
+if TYPE_CHECKING:
+    Packet = av.Packet[av.VideoStream]
+
 STEPS_MAX = 16
+TEXT_MAX = 1000
 SIDE_MAX = 4096
+_READ_BYTES = 1 << 20
 _WINDOW_MAX = 64
 _COPIES_MAX = 4096
+_REORDERED_MAX = 32
 _BLACK = (16, CHROMA_REST, CHROMA_REST)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _RATIO = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", re.ASCII)
-_PRESETS = tuple("ultrafast superfast veryfast faster fast medium slow slower veryslow placebo".split())
-_CONTAINERS = {"mp4": "mp4", "mkv": "matroska", "mov": "mov", "webm": "webm", "ts": "mpegts"}
+_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
+_CONTAINERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm", "mov": "mov", "ts": "mpegts"}
+_RATE_OPTIONS = ("crf", "qp", "bitrate")
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,7 @@ class Film:
     seconds: Fraction
 
 
+Table = npt.NDArray[np.uint8]
 Filter = Callable[[Film], Film]
 
 
@@ -80,8 +96,8 @@ class Recipe:
         Raises: Permanent `recipe.unknown` naming what is known, `recipe.bad` naming what is expected.
         """
         parts = [part.strip() for part in text.split(">")]
-        if len(parts) > STEPS_MAX:
-            raise Permanent("recipe.bad", f"a recipe has at most {STEPS_MAX} steps", actual=len(parts))
+        if len(parts) > STEPS_MAX or len(text) > TEXT_MAX:
+            raise Permanent("recipe.bad", f"a recipe has at most {STEPS_MAX} steps and {TEXT_MAX} characters")
         return cls(" > ".join(parts), tuple(map(_step, parts)))
 
     def __str__(self) -> str:
@@ -95,13 +111,14 @@ def recode(source: Path, target: Path, recipe: Recipe, *, threads: int = 1) -> N
     `recode.failed` with libav's words, `recode.encoder` when libav lacks the encoder; Temporary `target.full`.
     """
     with _translated(source, target), tempfile.TemporaryDirectory(prefix=".bytereel-", dir=target.parent) as folder:
-        here = source
-        for number, step in enumerate(_passes(source, recipe)):
-            there = Path(folder) / f"{number}"
-            _run(here, there, step, threads)
-            if here != source:
-                here.unlink()
-            here = there
+        here, number = source, 0
+        for step in recipe.steps:
+            for each in _passes(step, here):
+                there = Path(folder) / f"{number}"
+                _run(here, there, each, threads)
+                if here != source:
+                    here.unlink()
+                here, number = there, number + 1
         here.replace(target)
 
 
@@ -110,21 +127,22 @@ def _translated(source: Path, target: Path) -> Iterator[None]:
     try:
         yield
     except av.codec.codec.UnknownCodecError as error:
-        raise Permanent("recode.encoder", f"this build of libav lacks an encoder: {error}") from error
+        raise Permanent("recode.encoder", f"this build of libav lacks the encoder {error}") from error
     except av.FFmpegError as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise write_error(error, target) from error
         raise Permanent("recode.failed", f"libav failed on {str(source)!r}: {error.strerror}") from error
     except OSError as error:
         raise write_error(error, target) from error
 
 
-def _passes(source: Path, recipe: Recipe) -> Iterator[Step]:
-    """The recipe's steps, those that go back to the original size as two."""
-    for step in recipe.steps:
-        yield step
-        if step.back:
-            with _opened(source) as (_, stream):
-                size = (stream.width, stream.height)
-            yield replace(step, filters=(partial(_scaled, size=lambda film, size=size: size),))
+def _passes(step: Step, source: Path) -> tuple[Step, ...]:
+    """The step, as two where it goes back to the size that the video in `source` has."""
+    if not step.back:
+        return (step,)
+    with _opened(source) as (_, stream):
+        width, height = stream.width, stream.height
+    return step, replace(step, filters=(partial(_scaled, width=width, height=height),))
 
 
 def _run(source: Path, target: Path, step: Step, threads: int) -> None:
@@ -142,7 +160,7 @@ def _run(source: Path, target: Path, step: Step, threads: int) -> None:
 
 @contextmanager
 def _opened(source: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    with source.open("rb") as file:
+    with FileReader(source) as reader, io.BufferedReader(RangedFile(reader), _READ_BYTES) as file:
         try:
             container = av.open(file, mode="r", metadata_errors="ignore")
         except av.FFmpegError as error:
@@ -174,9 +192,7 @@ def _seconds(source: Path) -> Fraction:
     return last - (first or 0)
 
 
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[tuple[VideoFrame, Fraction]]:
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[tuple[VideoFrame, Fraction]]:
     """Each picture as 8-bit 4:2:0 with its time, which starts at 0 and never goes back."""
     first: Fraction | None = None
     time = Fraction(0)
@@ -184,14 +200,20 @@ def _decoded(
         if frame.pts is not None and frame.time_base is not None:
             first = frame.pts * frame.time_base if first is None else first
             time = max(time, frame.pts * frame.time_base - first)
-        if frame.format.name not in ("yuv420p", "yuvj420p"):
-            frame = frame.reformat(format="yuv420p")
-        elif frame.format.name != "yuv420p":
-            frame = _frame([samples_of(plane) for plane in frame.planes])
-        yield frame, time
+        yield _as_420(frame), time
+
+
+def _as_420(frame: VideoFrame) -> VideoFrame:
+    if frame.format.name == "yuv420p":
+        return frame
+    if frame.format.name == "yuvj420p":
+        return _frame([samples_of(plane) for plane in frame.planes])
+    return frame.reformat(format="yuv420p")
 
 
 def _encode(film: Film, out: av.container.OutputContainer, step: Step, color_range: int, threads: int) -> None:
+    if step.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # noqa: TID251 - errors alone; it takes this from nowhere else
     options = {name: value.format(threads=threads) for name, value in step.options.items()}
     stream = out.add_stream(
         step.encoder, film.rate, options=options, time_base=1 / film.rate, width=film.width, height=film.height
@@ -213,10 +235,28 @@ def _encode(film: Film, out: av.container.OutputContainer, step: Step, color_ran
 def _copy(source: Path, target: Path, step: Step) -> None:
     with _opened(source) as (container, stream), av.open(str(target), "w", format=step.container) as out:
         copied = out.add_stream_from_template(stream)
-        for packet in container.demux(stream):
-            if packet.dts is not None:
-                packet.stream = copied
-                out.mux(packet)
+        for packet in _timed(packet for packet in container.demux(stream) if packet.size):
+            packet.stream = copied
+            out.mux(packet)
+
+
+def _timed(packets: "Iterator[Packet]") -> "Iterator[Packet]":
+    """The packets, all with a decoding time: Matroska leaves the first ones without."""
+    early: list[Packet] = []
+    for packet in packets:
+        if packet.dts is None and len(early) < _REORDERED_MAX:
+            early.append(packet)
+            continue
+        yield from _dated(early, packet.dts)
+        early = []
+        yield packet
+    yield from _dated(early, None)
+
+
+def _dated(packets: "list[Packet]", following: int | None) -> "Iterator[Packet]":
+    for number, packet in enumerate(packets):
+        packet.dts = packet.pts if following is None else following - (len(packets) - number) * (packet.duration or 1)
+        yield packet
 
 
 def _nearest(value: Fraction) -> int:
@@ -228,9 +268,6 @@ def _frame(planes: list[Plane]) -> VideoFrame:
     for plane, samples in zip(frame.planes, planes, strict=True):
         lines_of(plane)[:, : plane.width] = samples
     return frame
-
-
-# Filters of time.
 
 
 def _paced(film: Film, *, rate: Fraction) -> Film:
@@ -287,11 +324,9 @@ def _cut(film: Film, *, start: Fraction, end: Fraction) -> Film:
     return replace(film, shots=shots, seconds=last - first)
 
 
-# Filters of pictures.
-
-
-def _scaled(film: Film, *, size: Callable[[Film], tuple[int, int]]) -> Film:
-    width, height = size(film)
+def _scaled(film: Film, *, width: int | None, height: int) -> Film:
+    """The pictures at another size, the width in proportion where none is given."""
+    width = width or 2 * round(film.width * height / film.height / 2)
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=film.width, height=film.height, format=av.VideoFormat("yuv420p"), time_base=1 / film.rate
@@ -305,10 +340,6 @@ def _scaled(film: Film, *, size: Callable[[Film], tuple[int, int]]) -> Film:
             yield graph.vpull(), time
 
     return replace(film, shots=shots(), width=width, height=height)
-
-
-def _in_proportion(film: Film, *, height: int) -> tuple[int, int]:
-    return 2 * round(film.width * height / film.height / 2), height
 
 
 def _placed(film: Film, *, width: int, height: int, right: int, down: int) -> Film:
@@ -352,7 +383,7 @@ def _shifted(film: Film, *, right: int, down: int) -> Film:
     return _placed(film, width=film.width, height=film.height, right=right, down=down)
 
 
-def _mapped(film: Film, *, luma: npt.NDArray[np.uint8], chroma: npt.NDArray[np.uint8]) -> Film:
+def _mapped(film: Film, *, luma: Table, chroma: Table) -> Film:
     def mapped(frame: VideoFrame) -> VideoFrame:
         tables = zip(frame.planes, (luma, chroma, chroma), strict=True)
         return _frame([table[samples_of(plane)] for plane, table in tables])
@@ -360,9 +391,10 @@ def _mapped(film: Film, *, luma: npt.NDArray[np.uint8], chroma: npt.NDArray[np.u
     return replace(film, shots=((mapped(frame), time) for frame, time in film.shots))
 
 
-def _table(gain: float, rest: int, lifted: int = 0) -> npt.NDArray[np.uint8]:
+def _table(gain: float, rest: int, lifted: int = 0) -> Table:
     values = (np.arange(256) - rest) * gain + rest + lifted
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    table: Table = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return table
 
 
 def _gain(factor: float) -> Filter:
@@ -375,9 +407,6 @@ def _range(text: str) -> Filter:
     if text == "full":
         return partial(_mapped, luma=_table(255 / 219, 16, -16), chroma=_table(255 / 224, CHROMA_REST))
     raise ValueError("`full` or `limited`")
-
-
-# The text of a step. Parsers raise ValueError saying what they expect.
 
 
 def _whole(text: str, low: int, high: int) -> int:
@@ -422,9 +451,9 @@ def _size(text: str) -> Filter:
         height = _whole(text[:-1], 16, SIDE_MAX)
         if height % 2:
             raise ValueError("an even height such as 720p")
-        return partial(_scaled, size=partial(_in_proportion, height=height))
-    size = _pixels(text)
-    return partial(_scaled, size=lambda film: size)
+        return partial(_scaled, width=None, height=height)
+    width, height = _pixels(text)
+    return partial(_scaled, width=width, height=height)
 
 
 def _shift(text: str) -> Filter:
@@ -459,10 +488,11 @@ _FILTERS: Mapping[str, Callable[[str], Filter]] = {
 
 @dataclass(frozen=True)
 class _Codec:
-    """An encoder: its name in libav, its usual container, what is always said to it, and its options."""
+    """An encoder: its name in libav, the containers it is put into (the usual one first), what is always said to it,
+    and the options it has."""
 
     name: str
-    container: str
+    containers: tuple[str, ...]
     fixed: Mapping[str, str]
     options: Mapping[str, Callable[[str], Mapping[str, str]]]
 
@@ -487,33 +517,34 @@ _RATES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "vbv": _vbv,
     "keyint": lambda text: {"g": str(_whole(text, 1, 9999))},
 }
+_MPEG = ("mp4", "mkv", "mov", "ts")
 _CODECS = {
     "x264": _Codec(
         "libx264",
-        "mp4",
+        _MPEG,
         {},
         {**_RATES, "crf": _crf(51), "qp": lambda text: {"qp": str(_whole(text, 0, 51))}, "preset": _preset},
     ),
     "x265": _Codec(
         "libx265",
-        "mp4",
+        _MPEG,
         {"x265-params": "log-level=none:pools={threads}:frame-threads=1"},
         {**_RATES, "crf": _crf(51), "preset": _preset},
     ),
     "svtav1": _Codec(
         "libsvtav1",
-        "mp4",
+        ("mp4", "mkv", "webm"),
         {"svtav1-params": "lp={threads}"},
         {**_RATES, "crf": _crf(63), "preset": lambda text: {"preset": str(_whole(text, 0, 13))}},
     ),
     "vp9": _Codec(
         "libvpx-vp9",
-        "webm",
+        ("webm", "mkv", "mp4"),
         {"deadline": "good", "cpu-used": "4", "row-mt": "1"},
         {**_RATES, "crf": _crf(63, b="0"), "preset": lambda text: {"cpu-used": str(_whole(text, 0, 8))}},
     ),
-    "lossless": _Codec("libx264", "mp4", {"qp": "0", "preset": "ultrafast"}, {}),
-    "copy": _Codec("", "mp4", {}, {}),
+    "lossless": _Codec("libx264", _MPEG, {"qp": "0", "preset": "ultrafast"}, {}),
+    "copy": _Codec("", _MPEG, {}, {}),
 }
 
 
@@ -522,23 +553,27 @@ def _step(text: str) -> Step:
     codec = _CODECS.get(name.strip())
     if codec is None:
         raise _unknown(f"there is no codec {name.strip()!r}", _CODECS)
-    step = Step(codec.name, codec.fixed, _CONTAINERS[codec.container])
+    step = Step(codec.name, codec.fixed, _CONTAINERS[codec.containers[0]])
+    said: list[str] = []
     for option in rest.split(",") if colon else ():
         key, equals, value = (each.strip() for each in option.partition("="))
         try:
             step = _with_option(step, name.strip(), codec, key, value if equals else None)
         except ValueError as error:
-            raise Permanent("recipe.bad", f"`{option.strip()}` in {text!r} is not {error}") from error
+            raise Permanent("recipe.bad", f"`{option.strip()}` in {text.strip()!r} should be {error}") from error
+        said.append("container" if key in _CONTAINERS else "rate" if key in _RATE_OPTIONS else key)
+        if key not in _FILTERS and key != "double" and said.count(said[-1]) > 1:
+            raise Permanent("recipe.bad", f"{text.strip()!r} gives more than one {said[-1]}")
     return step
 
 
 def _with_option(step: Step, name: str, codec: _Codec, key: str, value: str | None) -> Step:
-    filters = {} if name == "copy" else _FILTERS
-    flags = [*_CONTAINERS, *(() if name == "copy" else ("back", "double"))]
+    filters: Mapping[str, Callable[[str], Filter]] = _FILTERS if codec.name else {}
+    flags = (*(("back", "double") if codec.name else ()), *codec.containers)
     if key not in (*codec.options, *filters, *flags):
         raise _unknown(f"{name} has no option {key!r}", [*codec.options, *filters, *flags])
     if (value is None) != (key in flags):
-        raise ValueError(f"`{key}` alone" if key in flags else f"`{key}=...`")
+        raise ValueError(f"`{key}` alone" if key in flags else f"`{key}=` with a value")
     if key in _CONTAINERS:
         return replace(step, container=_CONTAINERS[key])
     if key == "back":

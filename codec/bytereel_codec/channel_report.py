@@ -1,0 +1,403 @@
+"""How well a lossy reel came back: where its bytes were wrong, how sure they were, how much of the parity was used up.
+
+Takes in each burst as it was read and as it was corrected, and keeps sums alone: memory does not grow with the pictures,
+but for one number each. What could not be corrected is not known, so no rate counts it. Proves nothing about the reel's
+files: that is `verify`.
+
+Source: FORMAT.md sections 13 to 16.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bytereel_codec.burst_reader import BurstReport, ChannelReport, read_bursts
+from bytereel_codec.channel import xor_blocks
+from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
+from bytereel_codec.channel.locate import Placement
+from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulation
+from bytereel_codec.channel.raster import Picture
+from bytereel_codec.errors import Permanent
+from bytereel_codec.header import Flag, Kind, parse_masked
+from bytereel_codec.macroblocks import HEADER_BYTES
+from bytereel_codec.profiles import PROFILES
+from bytereel_codec.ranged import FileReader, RangedFile
+from bytereel_codec.scan import is_reel, no_reel
+
+Counts = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+SIGMAS = 3
+_READ_BYTES = 1 << 20
+_LOOK_PICTURES = 16
+_BURSTS_MAX = 1 << 16
+_CONTRAST_GREY = 16.0
+"""A picture is grey where luma varies by less along every row: strips vary by 64 times the gain."""
+_DISTANCES = ((0.25, "far from the cliff"), (0.5, "well away from it"), (0.75, "in sight of it"), (1.0, "close to it"))
+_NOTHING_LEFT = "at its very edge"
+
+
+@dataclass(frozen=True, slots=True)
+class Cliff:
+    """How much of its parity each codeword used, and so how far damage may grow.
+
+    `allowed` is what a codeword can take: its parity bytes, of which an error uses two and a lost byte one; with the XOR
+    code a codeword is a group, which can take one wrong block. `used` int64[n] counts the codewords that came back by
+    what they used, more than `allowed` where only the margins told which bytes were wrong. `lost` codewords did not.
+    """
+
+    allowed: int
+    used: Counts
+    lost: int
+
+    @property
+    def codewords(self) -> int:
+        """All of them."""
+        return int(self.used.sum()) + self.lost
+
+    @property
+    def worst(self) -> int:
+        """The most that a codeword used that came back."""
+        return int(np.flatnonzero(self.used)[-1]) if self.used.any() else 0
+
+    @property
+    def mean(self) -> float:
+        """Of what the codewords that came back used."""
+        return float(np.average(np.arange(len(self.used)), weights=self.used)) if self.used.any() else 0.0
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of it."""
+        if not self.used.any():
+            return 0.0
+        return float(np.average((np.arange(len(self.used)) - self.mean) ** 2, weights=self.used)) ** 0.5
+
+    @property
+    def fraction(self) -> float:
+        """The part of the parity that a codeword uses which is `SIGMAS` standard deviations worse than the mean."""
+        return (self.mean + SIGMAS * self.sigma) / self.allowed
+
+    @property
+    def distance(self) -> str:
+        """How far the cliff is, in words, by the worst codeword or the fraction, whichever is nearer to it."""
+        if self.lost:
+            return "over the cliff"
+        near = max(self.fraction, self.worst / self.allowed)
+        return next((text for limit, text in _DISTANCES if near < limit), _NOTHING_LEFT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        names = ("allowed", "codewords", "lost", "worst", "mean", "sigma", "fraction", "distance")
+        return {**{name: getattr(self, name) for name in names}, "used": self.used.tolist()}
+
+
+@dataclass(slots=True)
+class BurstFigures:
+    """One burst: `seen` bool[pictures], `wrong` int64[pictures] bytes corrected in each picture that was seen.
+
+    `filled` bytes of pictures that were not seen came from parity.
+    """
+
+    kind: Kind
+    number: int
+    shape: BurstShape
+    seen: Mask
+    wrong: Counts
+    filled: int
+    cliff: Cliff
+
+    @property
+    def name(self) -> str:
+        """Such as `data 3`."""
+        return f"{self.kind.name.lower()} {self.number}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        pictures = {"pictures_seen": self.seen.tolist(), "corrected": self.wrong.tolist(), "filled": self.filled}
+        return {"name": self.name, **pictures, **self.cliff.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A burst's bytes against what they should be: `known` bool[total_bytes] where that is known, `wrong` where not so.
+
+    `used` int[codewords], `lost` bool[codewords]: see `Cliff`.
+    """
+
+    known: Mask
+    wrong: Mask
+    used: Counts
+    lost: Mask
+    filled: int
+
+
+def _checked(report: BurstReport, seen: Mask) -> _Checked:
+    shape = report.key[3]
+    present = np.repeat(seen, shape.picture_bytes)
+    if shape.modulation.code == Code.XOR:
+        return _checked_blocks(report.read, shape, present)
+    size = CODEWORD_BYTES * shape.width
+    lost = report.corrected < 0
+    known = present.copy()
+    known[size:] = False
+    known[:size].reshape(CODEWORD_BYTES, shape.width)[:, lost] = False
+    wrong = (report.read != report.stored) & known
+    errors = wrong[:size].reshape(CODEWORD_BYTES, shape.width).sum(axis=0)
+    gone = CODEWORD_BYTES - present[:size].reshape(CODEWORD_BYTES, shape.width).sum(axis=0)
+    return _Checked(known, wrong, 2 * errors + gone, lost, int(gone[~lost].sum()))
+
+
+def _checked_blocks(read: Bytes, shape: BurstShape, present: Mask) -> _Checked:
+    """With the XOR code: a slot is known where its group has no second wrong one."""
+    parity, size = shape.modulation.parity, xor_blocks.SLOT_BYTES
+    found = xor_blocks.correct(read, parity, ~present)
+    true = xor_blocks.encode(found.content, len(read), parity)
+    slots = len(read) // size
+    groups = slots - len(found.content) // xor_blocks.BLOCK_BYTES
+    group = np.arange(slots) % groups
+    differs = (read != true) | ~present
+    bad = differs[: slots * size].reshape(slots, size).any(axis=1)
+    used = np.bincount(group[bad], minlength=groups)
+    lost = np.isin(np.arange(groups), found.wrong % groups)
+    known = present.copy()
+    known[slots * size :] = False
+    known[: slots * size].reshape(slots, size)[lost[group]] = False
+    filled = ~present[: slots * size].reshape(slots, size)[~lost[group]]
+    return _Checked(known, differs & known, used, lost, int(filled.sum()))
+
+
+def macroblock_of_bytes(shape: BurstShape) -> Counts:
+    """int64[picture_bytes]: the macroblock of the data area in which each byte of a picture lies, or begins."""
+    raster, modulation = shape.raster, shape.modulation
+    numbers = np.arange(shape.picture_bytes)
+    if modulation.family != Family.CELLS:
+        return numbers // (shape.picture_bytes // raster.macroblocks)
+    side = modulation.second >> 1
+    row, column = np.divmod(8 * numbers // modulation.first, raster.width // side)
+    return (row * side + side // 2) // 16 * raster.columns + (column * side + side // 2) // 16
+
+
+@dataclass(slots=True)
+class ChannelSurvey:
+    """The figures of one reel. `channel` is there when all of it was read.
+
+    `margins` int64[2, 256] counts the bytes read by margin: right ones (or not known), wrong ones. `heat_wrong` and
+    `heat_known` int64[macroblocks of the full data area] count bytes. `grey` pictures are flat. `stated` says how many
+    bursts of a kind there should be.
+    """
+
+    source: str
+    bursts: dict[tuple[bytes, Kind, int], BurstFigures] = field(default_factory=dict)
+    margins: Counts = field(default_factory=lambda: np.zeros((2, 256), np.int64))
+    heat_wrong: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    heat_known: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    video_size: tuple[int, int] = (0, 0)
+    grey: int = 0
+    profile_number: int | None = None
+    stated: dict[Kind, int] = field(default_factory=lambda: {Kind.LEADER: 2})
+    channel: ChannelReport | None = None
+
+    def watched(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+        """The pictures of the video, passed on as they are."""
+        for picture in pictures:
+            height, width = picture.y.shape
+            self.video_size = width, height
+            middle = picture.y[::4, width // 4 : width - width // 4 : 2]
+            self.grey += float(middle.std(axis=1, dtype=np.float32).max()) < _CONTRAST_GREY
+            yield picture
+
+    def learn(self, image: Bytes) -> None:
+        """Take in what a frame's header says of the reel: uint8[n] as it stands in a burst."""
+        header = parse_masked(image[:HEADER_BYTES].tobytes())
+        if header is None:
+            return
+        self.profile_number = header.profile
+        ends = header.kind == Kind.DATA and header.flags & Flag.REEL_END
+        segments = header.segments or (header.segment + 1 if ends else 0)
+        for kind, count in ((Kind.DATA, segments), (Kind.PARITY, header.groups * header.columns)):
+            self.stated[kind] = max(self.stated.get(kind, 0), count)
+
+    def observe(self, report: BurstReport) -> None:
+        """Take in a burst; of one that comes twice, the better reading counts."""
+        mark, kind, number, shape = report.key
+        pages = (shape.pictures, shape.picture_bytes)
+        seen = report.read.reshape(pages).any(axis=1) | report.margin.reshape(pages).any(axis=1)
+        checked = _checked(report, seen)
+        wrong = checked.wrong.reshape(pages)
+        for page in np.flatnonzero(seen):
+            self._count_margins(report.margin.reshape(pages)[page], wrong[page])
+        self._count_places(shape, wrong.sum(axis=0), checked.known.reshape(pages).sum(axis=0))
+        allowed = 1 if shape.modulation.code == Code.XOR else shape.modulation.parity
+        cliff = Cliff(allowed, np.bincount(checked.used[~checked.lost], minlength=1), int(checked.lost.sum()))
+        known = self.bursts.get((mark, kind, number))
+        if known is None or cliff.lost <= known.cliff.lost:
+            figures = BurstFigures(kind, number, shape, seen, wrong.sum(axis=1), checked.filled, cliff)
+            self.bursts[mark, kind, number] = figures
+
+    def _count_margins(self, margin: Bytes, wrong: Mask) -> None:
+        every, some = np.bincount(margin, minlength=256), np.bincount(margin[wrong], minlength=256)
+        self.margins += np.stack((every - some, some))
+
+    def _count_places(self, shape: BurstShape, wrong: Counts, known: Counts) -> None:
+        full = shape.raster.columns * shape.raster.rows_max
+        if not len(self.heat_known):
+            self.heat_wrong, self.heat_known = np.zeros(full, np.int64), np.zeros(full, np.int64)
+        places = macroblock_of_bytes(shape)
+        np.add.at(self.heat_wrong, places, wrong)
+        np.add.at(self.heat_known, places, known)
+
+    @property
+    def placement(self) -> Placement:
+        """Where the reel's pictures lie in those of the video."""
+        assert self.channel is not None
+        return self.channel.placement
+
+    @property
+    def in_order(self) -> list[BurstFigures]:
+        """The bursts as the reel has them: a leader, data, parity, a leader."""
+        last = (Kind.LEADER, 1)
+        return sorted(self.bursts.values(), key=lambda each: ((each.kind, each.number) == last, each.kind, each.number))
+
+    @property
+    def modulation(self) -> Modulation:
+        """That of the data; of a leader, where no data was seen."""
+        return max(self.bursts.values(), key=lambda each: each.kind).shape.modulation
+
+    @property
+    def profile(self) -> str:
+        """Its name, by the number that frames state, else by the modulation."""
+        for profile in PROFILES.values():
+            if profile.number == self.profile_number:
+                return profile.name
+            if self.profile_number is None and profile.channel and profile.channel.modulation == self.modulation:
+                return profile.name
+        return "user-defined"
+
+    @property
+    def cliff(self) -> Cliff:
+        """Of all data and parity bursts; of the leaders, which are tougher, where none of those was seen."""
+        bursts = [each for each in self.bursts.values() if each.shape.modulation == self.modulation]
+        used = np.zeros(max(len(each.cliff.used) for each in bursts), np.int64)
+        for each in bursts:
+            used[: len(each.cliff.used)] += each.cliff.used
+        return Cliff(bursts[0].cliff.allowed, used, sum(each.cliff.lost for each in bursts))
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of all pictures that were seen."""
+        return int(self.margins.sum())
+
+    @property
+    def error_rate(self) -> float:
+        """The part of the bytes that was read wrong, of those that are known."""
+        return int(self.heat_wrong.sum()) / max(1, int(self.heat_known.sum()))
+
+    @property
+    def missing(self) -> list[str]:
+        """The bursts of which no picture was seen, by name."""
+        seen = {(each.kind, each.number) for each in self.bursts.values()}
+        highest = {kind: number + 1 for kind, number in sorted(seen)}
+        counts = {kind: max(self.stated.get(kind, 0), highest.get(kind, 0)) for kind in Kind}
+        return [
+            f"{kind.name.lower()} {number}"
+            for kind, count in counts.items()
+            for number in range(min(count, _BURSTS_MAX))
+            if (kind, number) not in seen
+        ]
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """What became of pictures, by count. `unread` ones are neither grey nor legible."""
+        assert self.channel is not None
+        seen = sum(int(each.seen.sum()) for each in self.bursts.values())
+        return {
+            "shown": self.channel.pictures,
+            "read": self.channel.read,
+            "grey": self.grey,
+            "unread": max(0, self.channel.pictures - self.channel.read - self.grey),
+            "doubled": max(0, self.channel.read - seen),
+            "lost": sum(int((~each.seen).sum()) for each in self.bursts.values()),
+        }
+
+    @property
+    def verdict(self) -> str:
+        """What came of it all, in a sentence."""
+        cliff, lost = self.cliff, sum(each.cliff.lost for each in self.bursts.values())
+        total, missing = sum(each.cliff.codewords for each in self.bursts.values()), self.missing
+        if lost or missing:
+            gone = [f"{lost} of {total} codewords could not be corrected"] if lost else []
+            gone += [f"{len(missing)} bursts are missing"] if missing else []
+            return f"Damaged: {' and '.join(gone)}. Whether parity brings them back is for `bytereel verify` to say."
+        used = f"{cliff.worst} of {cliff.allowed}" + (
+            "" if cliff.allowed > 1 else " wrong blocks that a group can take"
+        )
+        return f"Exact: all {total} codewords came back, {cliff.distance}; the worst used {used}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values."""
+        place, (columns, rows) = self.placement, (self.placement.raster.columns, self.placement.raster.rows_max)
+        rect = {name: getattr(place, name) for name in ("x", "y", "width", "height")}
+        return {
+            "source": self.source,
+            "profile": self.profile,
+            "modulation": self.modulation.to_dict(),
+            "geometry": place.raster.name,
+            "video": dict(zip(("width", "height"), self.video_size, strict=True)),
+            "placement": {**rect, "is_shift": place.is_shift, "visible": list(place.visible)},
+            "verdict": self.verdict,
+            "pictures": self.pictures,
+            "missing": self.missing,
+            "error_rate": self.error_rate,
+            "cliff": self.cliff.to_dict(),
+            "margins": {"right": self.margins[0].tolist(), "wrong": self.margins[1].tolist()},
+            "heat": {
+                "columns": columns,
+                "rows": rows,
+                "wrong": self.heat_wrong.tolist(),
+                "known": self.heat_known.tolist(),
+            },
+            "bursts": [each.to_dict() for each in self.in_order],
+        }
+
+
+def survey_channel(
+    source: Path, *, workers: int = 1, progress: Callable[[int, int | None], None] | None = None
+) -> ChannelSurvey:
+    """Read a lossy reel and return its figures. `progress` takes bytes read and in all.
+
+    Raises: Permanent `source.missing`, `source.unreadable`, `channel.none` (a reel of samples), `reel.none`.
+    """
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    survey = ChannelSurvey(str(source))
+    with FileReader(source) as reader:
+        file = RangedFile(reader)
+
+        def pictures() -> Iterator[Picture]:
+            for picture in shown_pictures(io.BufferedReader(file, _READ_BYTES), threads=workers):
+                if progress:
+                    progress(min(file.tell(), reader.size_bytes), reader.size_bytes)
+                yield picture
+
+        survey.channel = read_bursts(survey.watched(pictures()), survey.learn, observe=survey.observe)
+        if survey.channel is None or not survey.bursts:
+            raise _no_channel(source, reader)
+    return survey
+
+
+def _no_channel(source: Path, reader: FileReader) -> Permanent:
+    from bytereel_codec.libav.samples import decoded_pictures
+
+    first = islice(decoded_pictures(source), _LOOK_PICTURES)
+    if not any(parse_masked(image[:HEADER_BYTES].tobytes()) for image in first) and not is_reel(reader):
+        return no_reel()
+    return Permanent(
+        "channel.none",
+        f"{str(source)!r} is a reel of profile archive: its bytes are the samples themselves, with no channel between",
+        hint="`bytereel verify` proves every byte of it: it is whole, or it says which bytes are lost",
+    )
