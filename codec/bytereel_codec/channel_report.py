@@ -1,28 +1,29 @@
 """How well a lossy reel came back: where its bytes were wrong, how sure they were, how much of the parity was used up.
 
-Takes in each burst as it was read and as it was corrected, and keeps sums alone: memory does not grow with the pictures,
-but for one number each. What could not be corrected is not known, so no rate counts it. Proves nothing about the reel's
-files: that is `verify`.
+Takes in each burst as it was read and as it was corrected, and keeps sums alone: memory does not grow with the
+pictures, but for one number each. What could not be corrected is not known, so no rate counts it. Proves nothing about
+the reel's files: that is `verify`.
 
 Source: FORMAT.md sections 13 to 16.
 """
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.burst_reader import BurstReport, ChannelReport, read_bursts
+from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, lost_bytes
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.locate import Placement
+from bytereel_codec.channel.locate import Placement, Placer, locate
 from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulation
-from bytereel_codec.channel.raster import Picture
+from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Flag, Kind, parse_masked
 from bytereel_codec.macroblocks import HEADER_BYTES
@@ -34,21 +35,21 @@ Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 SIGMAS = 3
 _READ_BYTES = 1 << 20
-_LOOK_PICTURES = 16
+_LOOK_PICTURES = 20
 _BURSTS_MAX = 1 << 16
-_CONTRAST_GREY = 16.0
-"""A picture is grey where luma varies by less along every row: strips vary by 64 times the gain."""
-_DISTANCES = ((0.25, "far from the cliff"), (0.5, "well away from it"), (0.75, "in sight of it"), (1.0, "close to it"))
-_NOTHING_LEFT = "at its very edge"
+_CELL_ROWS = 8  # no cell of a strip is lower
+_CONTRAST_GREY = 16.0  # a strip's luma deviates from its mean by 64 times the gain
+_DISTANCES = ((0.25, "far from"), (0.5, "well away from"), (0.75, "in sight of"), (1.0, "close to"))
+_NOTHING_LEFT = "at the very edge of"
 
 
 @dataclass(frozen=True, slots=True)
 class Cliff:
     """How much of its parity each codeword used, and so how far damage may grow.
 
-    `allowed` is what a codeword can take: its parity bytes, of which an error uses two and a lost byte one; with the XOR
-    code a codeword is a group, which can take one wrong block. `used` int64[n] counts the codewords that came back by
-    what they used, more than `allowed` where only the margins told which bytes were wrong. `lost` codewords did not.
+    `allowed` is what a codeword can take: its parity bytes, of which an error uses two and a lost byte one; with the
+    XOR code a codeword is a group, which can take one wrong block. `used` int64[n] counts the codewords that came back
+    by what they used, more than `allowed` where the margins told which bytes were wrong. `lost` codewords did not.
     """
 
     allowed: int
@@ -75,7 +76,8 @@ class Cliff:
         """The standard deviation of it."""
         if not self.used.any():
             return 0.0
-        return float(np.average((np.arange(len(self.used)) - self.mean) ** 2, weights=self.used)) ** 0.5
+        variance = np.average((np.arange(len(self.used)) - self.mean) ** 2, weights=self.used)
+        return math.sqrt(float(variance))
 
     @property
     def fraction(self) -> float:
@@ -88,7 +90,7 @@ class Cliff:
         if self.lost:
             return "over the cliff"
         near = max(self.fraction, self.worst / self.allowed)
-        return next((text for limit, text in _DISTANCES if near < limit), _NOTHING_LEFT)
+        return f"{next((text for limit, text in _DISTANCES if near < limit), _NOTHING_LEFT)} the cliff"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -122,11 +124,10 @@ class BurstFigures:
         return {"name": self.name, **pictures, **self.cliff.to_dict()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    """A burst's bytes against what they should be: `known` bool[total_bytes] where that is known, `wrong` where not so.
+class _Checked(NamedTuple):
+    """A burst's bytes against what they should be: where that is `known` bool[total_bytes], and where not so `wrong`.
 
-    `used` int[codewords], `lost` bool[codewords]: see `Cliff`.
+    `used` int64[codewords], `lost` bool[codewords]: see `Cliff`. `filled` bytes that were not seen came from parity.
     """
 
     known: Mask
@@ -136,39 +137,48 @@ class _Checked:
     filled: int
 
 
-def _checked(report: BurstReport, seen: Mask) -> _Checked:
+def _checked(report: BurstReport, present: Mask) -> _Checked:
+    """`present` bool[total_bytes]: the bytes that were seen at all."""
     shape = report.key[3]
-    present = np.repeat(seen, shape.picture_bytes)
     if shape.modulation.code == Code.XOR:
         return _checked_blocks(report.read, shape, present)
-    size = CODEWORD_BYTES * shape.width
-    lost = report.corrected < 0
+    rows, size = (CODEWORD_BYTES, shape.width), CODEWORD_BYTES * shape.width
+    lost: Mask = report.corrected < 0
     known = present.copy()
     known[size:] = False
-    known[:size].reshape(CODEWORD_BYTES, shape.width)[:, lost] = False
+    known[:size].reshape(rows)[:, lost] = False
     wrong = (report.read != report.stored) & known
-    errors = wrong[:size].reshape(CODEWORD_BYTES, shape.width).sum(axis=0)
-    gone = CODEWORD_BYTES - present[:size].reshape(CODEWORD_BYTES, shape.width).sum(axis=0)
+    errors = wrong[:size].reshape(rows).sum(axis=0)
+    gone = CODEWORD_BYTES - present[:size].reshape(rows).sum(axis=0)
     return _Checked(known, wrong, 2 * errors + gone, lost, int(gone[~lost].sum()))
 
 
 def _checked_blocks(read: Bytes, shape: BurstShape, present: Mask) -> _Checked:
-    """With the XOR code: a slot is known where its group has no second wrong one."""
-    parity, size = shape.modulation.parity, xor_blocks.SLOT_BYTES
+    """With the XOR code, whose groups are known as a whole or not at all."""
+    parity, slot_bytes = shape.modulation.parity, xor_blocks.SLOT_BYTES
     found = xor_blocks.correct(read, parity, ~present)
     true = xor_blocks.encode(found.content, len(read), parity)
-    slots = len(read) // size
+    slots = len(read) // slot_bytes
+    rows, size = (slots, slot_bytes), slots * slot_bytes
     groups = slots - len(found.content) // xor_blocks.BLOCK_BYTES
     group = np.arange(slots) % groups
     differs = (read != true) | ~present
-    bad = differs[: slots * size].reshape(slots, size).any(axis=1)
-    used = np.bincount(group[bad], minlength=groups)
+    used = np.bincount(group[differs[:size].reshape(rows).any(axis=1)], minlength=groups)
     lost = np.isin(np.arange(groups), found.wrong % groups)
     known = present.copy()
-    known[slots * size :] = False
-    known[: slots * size].reshape(slots, size)[lost[group]] = False
-    filled = ~present[: slots * size].reshape(slots, size)[~lost[group]]
-    return _Checked(known, differs & known, used, lost, int(filled.sum()))
+    known[size:] = False
+    known[:size].reshape(rows)[lost[group]] = False
+    filled = int((~present[:size].reshape(rows)[~lost[group]]).sum())
+    return _Checked(known, differs & known, used, lost, filled)
+
+
+def _seen(report: BurstReport) -> Mask:
+    """bool[pictures]: what is left of a picture that was not seen is zeros, margins too."""
+    shape = report.key[3]
+    pages = (shape.pictures, shape.picture_bytes)
+    if report.pictures_seen == shape.pictures:
+        return np.ones(shape.pictures, bool)
+    return np.asarray(report.read.reshape(pages).any(axis=1) | report.margin.reshape(pages).any(axis=1))
 
 
 def macroblock_of_bytes(shape: BurstShape) -> Counts:
@@ -179,7 +189,7 @@ def macroblock_of_bytes(shape: BurstShape) -> Counts:
         return numbers // (shape.picture_bytes // raster.macroblocks)
     side = modulation.second >> 1
     row, column = np.divmod(8 * numbers // modulation.first, raster.width // side)
-    return (row * side + side // 2) // 16 * raster.columns + (column * side + side // 2) // 16
+    return np.asarray((row * side + side // 2) // 16 * raster.columns + (column * side + side // 2) // 16)
 
 
 @dataclass(slots=True)
@@ -187,8 +197,8 @@ class ChannelSurvey:
     """The figures of one reel. `channel` is there when all of it was read.
 
     `margins` int64[2, 256] counts the bytes read by margin: right ones (or not known), wrong ones. `heat_wrong` and
-    `heat_known` int64[macroblocks of the full data area] count bytes. `grey` pictures are flat. `stated` says how many
-    bursts of a kind there should be.
+    `heat_known` int64[macroblocks of the full data area] count bytes. `cut_off` bool[the same] cannot be seen whole in
+    any picture. `grey` pictures are flat. `stated` says how many bursts of a kind there should be.
     """
 
     source: str
@@ -197,19 +207,11 @@ class ChannelSurvey:
     heat_wrong: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     heat_known: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     video_size: tuple[int, int] = (0, 0)
+    cut_off: Mask | None = None
     grey: int = 0
     profile_number: int | None = None
     stated: dict[Kind, int] = field(default_factory=lambda: {Kind.LEADER: 2})
     channel: ChannelReport | None = None
-
-    def watched(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
-        """The pictures of the video, passed on as they are."""
-        for picture in pictures:
-            height, width = picture.y.shape
-            self.video_size = width, height
-            middle = picture.y[::4, width // 4 : width - width // 4 : 2]
-            self.grey += float(middle.std(axis=1, dtype=np.float32).max()) < _CONTRAST_GREY
-            yield picture
 
     def learn(self, image: Bytes) -> None:
         """Take in what a frame's header says of the reel: uint8[n] as it stands in a burst."""
@@ -226,11 +228,14 @@ class ChannelSurvey:
         """Take in a burst; of one that comes twice, the better reading counts."""
         mark, kind, number, shape = report.key
         pages = (shape.pictures, shape.picture_bytes)
-        seen = report.read.reshape(pages).any(axis=1) | report.margin.reshape(pages).any(axis=1)
-        checked = _checked(report, seen)
+        seen = _seen(report)
+        present = np.repeat(seen, shape.picture_bytes)
+        if self.cut_off is not None:
+            present &= np.tile(~lost_bytes(shape, self.cut_off), shape.pictures)
+        checked = _checked(report, present)
         wrong = checked.wrong.reshape(pages)
-        for page in np.flatnonzero(seen):
-            self._count_margins(report.margin.reshape(pages)[page], wrong[page])
+        for margin, bad, there in zip(report.margin.reshape(pages), wrong, present.reshape(pages), strict=True):
+            self._count_margins(margin[there], margin[bad])
         self._count_places(shape, wrong.sum(axis=0), checked.known.reshape(pages).sum(axis=0))
         allowed = 1 if shape.modulation.code == Code.XOR else shape.modulation.parity
         cliff = Cliff(allowed, np.bincount(checked.used[~checked.lost], minlength=1), int(checked.lost.sum()))
@@ -239,9 +244,9 @@ class ChannelSurvey:
             figures = BurstFigures(kind, number, shape, seen, wrong.sum(axis=1), checked.filled, cliff)
             self.bursts[mark, kind, number] = figures
 
-    def _count_margins(self, margin: Bytes, wrong: Mask) -> None:
-        every, some = np.bincount(margin, minlength=256), np.bincount(margin[wrong], minlength=256)
-        self.margins += np.stack((every - some, some))
+    def _count_margins(self, every: Bytes, wrong: Bytes) -> None:
+        of_wrong = np.bincount(wrong, minlength=256)
+        self.margins += np.stack((np.bincount(every, minlength=256) - of_wrong, of_wrong))
 
     def _count_places(self, shape: BurstShape, wrong: Counts, known: Counts) -> None:
         full = shape.raster.columns * shape.raster.rows_max
@@ -296,6 +301,11 @@ class ChannelSurvey:
     def error_rate(self) -> float:
         """The part of the bytes that was read wrong, of those that are known."""
         return int(self.heat_wrong.sum()) / max(1, int(self.heat_known.sum()))
+
+    @property
+    def known(self) -> float:
+        """The part of the bytes read of which is known whether they are right."""
+        return int(self.heat_known.sum()) / max(1, self.bytes_read)
 
     @property
     def missing(self) -> list[str]:
@@ -353,6 +363,7 @@ class ChannelSurvey:
             "pictures": self.pictures,
             "missing": self.missing,
             "error_rate": self.error_rate,
+            "known": self.known,
             "cliff": self.cliff.to_dict(),
             "margins": {"right": self.margins[0].tolist(), "wrong": self.margins[1].tolist()},
             "heat": {
@@ -368,7 +379,7 @@ class ChannelSurvey:
 def survey_channel(
     source: Path, *, workers: int = 1, progress: Callable[[int, int | None], None] | None = None
 ) -> ChannelSurvey:
-    """Read a lossy reel and return its figures. `progress` takes bytes read and in all.
+    """Read a lossy reel and return its figures. `progress` takes the bytes read so far, and all of them.
 
     Raises: Permanent `source.missing`, `source.unreadable`, `channel.none` (a reel of samples), `reel.none`.
     """
@@ -384,10 +395,35 @@ def survey_channel(
                     progress(min(file.tell(), reader.size_bytes), reader.size_bytes)
                 yield picture
 
-        survey.channel = read_bursts(survey.watched(pictures()), survey.learn, observe=survey.observe)
-        if survey.channel is None or not survey.bursts:
+        if not _survey_pictures(survey, pictures()):
             raise _no_channel(source, reader)
     return survey
+
+
+def _survey_pictures(survey: ChannelSurvey, pictures: Iterator[Picture]) -> bool:
+    """Read all pictures into the survey; False when they show no burst."""
+    first = list(islice(pictures, _LOOK_PICTURES))
+    placement = locate(first)
+    if placement is None:
+        return False
+    height, width = first[0].y.shape
+    placer = Placer(placement, width, height)
+    survey.video_size, survey.cut_off = (width, height), placer.lost
+    bursts = BurstReader(placer, survey.learn, survey.observe)
+    for picture in chain(first, pictures):
+        known = bursts.report.read
+        bursts.add(picture)
+        if bursts.report.read == known:
+            survey.grey += _is_grey(placer.place(picture)[0].y, placement.raster)
+    survey.channel = bursts.finish()
+    return bool(survey.bursts)
+
+
+def _is_grey(plane: Plane, raster: Raster) -> bool:
+    """Whether luma is flat where a data picture has its strips: uint8[height, width] of the raster."""
+    rows = 16 * raster.strip_rows
+    strips = np.stack((plane[:rows], plane[16 * raster.lower_strip_row :][:rows])).reshape(-1, _CELL_ROWS, raster.width)
+    return float(strips.mean(axis=1).std(axis=1).max()) < _CONTRAST_GREY
 
 
 def _no_channel(source: Path, reader: FileReader) -> Permanent:

@@ -127,14 +127,14 @@ _BALANCED = Channel(
     strip_amplitude=16,
 )
 _RUGGED = Channel(
-    Modulation(Family.DCT4, first=6, second=6, parity=36),
-    quantiser=46,
+    Modulation(Family.DCT4, first=8, second=8, parity=26),
+    quantiser=43,
     pictures=96,
     frames_per_second=8,
     preset="superfast",
-    encoder_options=_options(_GRID4, qp="46"),
-    expansion=1.3,
-    strip_amplitude=32,
+    encoder_options=_options(_GRID4, qp="43"),
+    expansion=1.25,
+    strip_amplitude=22,
 )
 _STREAM = Channel(
     Modulation(Family.DCT8, first=6, second=0, parity=32),

@@ -6,14 +6,13 @@ from itertools import product
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bytereel_codec.channel.cells import Cells
 from bytereel_codec.channel.modulation import MARGIN_NOMINAL, Family, Modulation
 from bytereel_codec.channel.palettes import colours_of, nearest_table
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster, raster_named
 from bytereel_codec.errors import Permanent
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 YUV_1, YUV_3, EGA_3 = 2, 6, 7
 EVERY = tuple(product((2, 4, 6, 8), (YUV_1, YUV_3, EGA_3)))
@@ -147,7 +146,7 @@ def test_the_ega_palette_is_bt709_in_limited_range() -> None:
     assert len({tuple(colour) for colour in colours}) == 16
     assert colours[0] == [16, 128, 128]
     assert colours[15] == [235, 128, 128]
-    assert colours[12] == [120, 111, 203]  # light red, 255 85 85: Y 0.5008, Cb -0.0900 / 1.8556 x ..., by hand
+    assert colours[12] == [120, 111, 203]  # light red 255 85 85: E'Y 0.4751, E'Pb -0.0764, E'Pr 0.3333
 
 
 @pytest.mark.parametrize("second", [YUV_3, EGA_3])

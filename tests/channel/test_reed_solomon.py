@@ -159,11 +159,11 @@ def test_margins_bring_back_columns_that_errors_alone_do_not(parity):
     rng = np.random.default_rng(parity)
     whole = encoded(rng, parity, 100)
     matrix, margin = whole.copy(), rng.integers(100, 200, whole.shape, dtype=np.uint8)
-    errors = parity // 2 + 2
+    errors = parity // 2 + 1
     for column in range(100):
-        rows = rng.permutation(ROWS)[:errors]
-        damage(matrix, column, rows, rng)
-        margin[rows, column] = rng.integers(0, 90, errors)
+        rows = rng.permutation(ROWS)[: errors + 1]
+        margin[rows, column] = rng.integers(0, 90, errors + 1)
+        damage(matrix, column, rows[:errors], rng)
     blind = matrix.copy()
     failed = correct(blind, parity).failed
     assert len(failed) >= 90

@@ -13,7 +13,6 @@ Source: FORMAT.md section 16.
 """
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from bytereel_codec.channel.modulation import Bytes, Family, Modulation
@@ -31,7 +30,6 @@ from bytereel_codec.channel.palettes import (
 from bytereel_codec.channel.raster import CHROMA_REST, Picture, Raster
 from bytereel_codec.errors import Permanent
 
-Symbols = npt.NDArray[np.uint8]
 _BITS = (2, 4, 6, 8)
 _SIDES = (1, 3)
 _PALETTES = ("yuv", "ega")
@@ -47,9 +45,7 @@ class Cells:
     def __init__(self, raster: Raster, modulation: Modulation) -> None:
         side, palette = modulation.second >> 1, modulation.second & 1
         if modulation.family != Family.CELLS or modulation.first not in _BITS or side not in _SIDES:
-            raise Permanent(
-                "modulation.unknown", "there are no such cells", first=modulation.first, second=modulation.second
-            )
+            raise Permanent("modulation.unknown", "no such cells", first=modulation.first, second=modulation.second)
         if side == 1 and _PALETTES[palette] == "ega":
             raise Permanent("modulation.unknown", "cells of one pixel have no colour of their own", hint="take yuv")
         self.raster = raster
@@ -60,10 +56,6 @@ class Cells:
         self.picture_bytes = self.cells * self.bits // 8
         name = "grey" if side == 1 else _PALETTES[palette]
         self.colours, self._nearest = colours_of(self.bits, name), nearest_table(self.bits, name)
-        self._allocate()
-
-    def _allocate(self) -> None:
-        """The buffers of all pictures."""
         self._symbols = np.zeros(-(-self.cells // 4) * 4, np.uint8)
         self._entries = np.zeros(self._symbols.size, np.uint16)
         self._lines = np.full((2, 2, 3 * (self.columns // 2 + 1)), CHROMA_REST, np.uint8)

@@ -31,6 +31,7 @@ from bytereel_codec.channel.transforms import (
     chroma_quantiser,
     collect,
     contributions,
+    four_numbers,
     gains,
     layout,
     mean_amplitudes,
@@ -38,7 +39,6 @@ from bytereel_codec.channel.transforms import (
     quantiser_step,
     row_content,
     signed_sums,
-    unpack,
     weigh,
     whole_words,
     zigzag,
@@ -73,7 +73,6 @@ class Dct4:
         self._scattered = np.zeros((16 + 8) * _BLOCK, np.int16)
         self._line = np.zeros(COEFFICIENTS_MAX * _BLOCKS_MAX, np.int16)
         self._work = np.zeros(len(self._layout.lines) * LANES, np.uint16)
-        self._numbers = np.zeros(4 * COLUMNS_MAX, np.uint32)
         self._tail = np.zeros(raster.columns * len(self._layout.lines) + 7, np.uint8)
 
     def render(self, content: Bytes, picture: Picture) -> None:
@@ -90,11 +89,11 @@ class Dct4:
         y, u, v = (plane.view(np.uint32) for plane in drawn)
         content = np.require(content, np.uint8, "W")
         first, second, width = self._first, self._second, len(self._layout.lines)
-        _render_luma(content, first, width, luma, self._numbers, self._tail, y)
+        _render_luma(content, first, width, luma, self._tail, y)
         if second:
             for i, plane in enumerate((u, v)):
                 bit = 16 * first + i * 4 * second
-                _render_chroma(content, bit, second, width, chroma, self._numbers, self._tail, plane)
+                _render_chroma(content, bit, second, width, chroma, self._tail, plane)
         for part, plane in zip(parts[: 3 if self._second else 1], drawn, strict=False):
             if plane is not part:
                 part[:] = plane
@@ -141,51 +140,59 @@ def _tables(first: int, second: int, quantiser: int) -> tuple[Words, Words]:
 
 
 @njit(cache=True, nogil=True)
-def _draw(numbers, table, plane, row):  # type: ignore[no-untyped-def]
-    """Draw a row of blocks at pixel row `row`: `numbers` uint32[blocks], `plane` uint32[height, blocks]."""
-    top, second, third, bottom = plane[row], plane[row + 1], plane[row + 2], plane[row + 3]
-    for x in range(top.size):
-        block = table[numbers[x]]
-        top[x] = block[0]
-        second[x] = block[1]
-        third[x] = block[2]
-        bottom[x] = block[3]
-
-
-@njit(cache=True, nogil=True)
-def _level_chroma(upper, lower, count):  # type: ignore[no-untyped-def]
-    """Turn the first bits of each macroblock's four blocks into DC levels: `upper`, `lower` uint32[2 * macroblocks]."""
-    one, two, shift = np.uint32(1), np.uint32(2), np.uint32(count)
-    for x in range(upper.size // 2):
-        a, b, c, d = upper[2 * x], upper[2 * x + 1], lower[2 * x], lower[2 * x + 1]
-        p, q, r, s = np.uint32(a & one), np.uint32(b & one), np.uint32(c & one), np.uint32(d & one)
-        upper[2 * x] = np.uint32(np.uint32(p + q + r + s) << shift) + np.uint32(a >> one)
-        upper[2 * x + 1] = np.uint32(np.uint32(p - q + r - s + two) << shift) + np.uint32(b >> one)
-        lower[2 * x] = np.uint32(np.uint32(p + q - r - s + two) << shift) + np.uint32(c >> one)
-        lower[2 * x + 1] = np.uint32(np.uint32(p - q - r + s + two) << shift) + np.uint32(d >> one)
-
-
-@njit(cache=True, nogil=True)
-def _render_luma(content, first, width, table, numbers, tail, y):  # type: ignore[no-untyped-def]
-    columns = y.shape[1] // 4
-    for row in range(y.shape[0] // 16):
-        part = row_content(content, row, columns * width, tail)
+def _draw_luma(content, width, bit, count, table, y, top):  # type: ignore[no-untyped-def]
+    """Draw a row of blocks, four a macroblock, whose bits begin at bit `bit` of the macroblock's `width` bytes."""
+    at, shift, size, mask = np.uint64(bit >> 3), np.uint64(bit & 7), np.uint64(count), np.uint64((1 << count) - 1)
+    rows = (y[top], y[top + 1], y[top + 2], y[top + 3])
+    for x in range(y.shape[1] // 4):
+        a, b, c, d = four_numbers(content, at, shift, size, mask)
+        left, second, third, right = table[a], table[b], table[c], table[d]
         for i in range(4):
-            unpack(part, width, i * 4 * first, first, columns, numbers, numbers[2:], 4)
-            _draw(numbers, table, y, row * 16 + i * 4)
+            row = rows[i]
+            row[4 * x] = left[i]
+            row[4 * x + 1] = second[i]
+            row[4 * x + 2] = third[i]
+            row[4 * x + 3] = right[i]
+        at += np.uint64(width)
 
 
 @njit(cache=True, nogil=True)
-def _render_chroma(content, bit, second, width, table, numbers, tail, plane):  # type: ignore[no-untyped-def]
+def _draw_chroma(content, width, bit, count, table, p, top):  # type: ignore[no-untyped-def]
+    """Draw the four blocks of each macroblock in a plane, their DC from their first bits."""
+    at, shift, size, mask = np.uint64(bit >> 3), np.uint64(bit & 7), np.uint64(count), np.uint64((1 << count) - 1)
+    one, two, rest = np.uint64(1), np.uint64(2), np.uint64(count - 1)
+    rows = (p[top], p[top + 1], p[top + 2], p[top + 3], p[top + 4], p[top + 5], p[top + 6], p[top + 7])
+    for x in range(p.shape[1] // 2):
+        a, b, c, d = four_numbers(content, at, shift, size, mask)
+        p, q, r, s = a & one, b & one, c & one, d & one
+        left, right = table[((p + q + r + s) << rest) + (a >> one)], table[((p - q + r - s + two) << rest) + (b >> one)]
+        under, last = (
+            table[((p + q - r - s + two) << rest) + (c >> one)],
+            table[((p - q - r + s + two) << rest) + (d >> one)],
+        )
+        for i in range(4):
+            upper, lower = rows[i], rows[i + 4]
+            upper[2 * x] = left[i]
+            upper[2 * x + 1] = right[i]
+            lower[2 * x] = under[i]
+            lower[2 * x + 1] = last[i]
+        at += np.uint64(width)
+
+
+@njit(cache=True, nogil=True)
+def _render_luma(content, first, width, table, tail, y):  # type: ignore[no-untyped-def]
+    for row in range(y.shape[0] // 16):
+        part = row_content(content, row, y.shape[1] // 4 * width, tail)
+        for i in range(4):
+            _draw_luma(part, width, i * 4 * first, first, table, y, row * 16 + i * 4)
+
+
+@njit(cache=True, nogil=True)
+def _render_chroma(content, bit, second, width, table, tail, plane):  # type: ignore[no-untyped-def]
     """Draw one chroma plane, whose bits begin at bit `bit` of a macroblock."""
-    columns = plane.shape[1] // 2
-    upper, lower = numbers[: 2 * columns], numbers[2 * columns :]
     for row in range(plane.shape[0] // 8):
-        part = row_content(content, row, columns * width, tail)
-        unpack(part, width, bit, second, columns, upper, lower, 2)
-        _level_chroma(upper, lower, second - 1)
-        _draw(upper, table, plane, row * 8)
-        _draw(lower, table, plane, row * 8 + 4)
+        part = row_content(content, row, plane.shape[1] // 2 * width, tail)
+        _draw_chroma(part, width, bit, second, table, plane, row * 8)
 
 
 @njit(cache=True, nogil=True)

@@ -333,7 +333,7 @@ def _row_product(integral, weights, level, x, width, top, bottom):  # type: igno
 
 @njit(cache=True, nogil=True)
 def _match(view, cells, rect):  # type: ignore[no-untyped-def]
-    """The pattern's inner product with the picture at `rect`, and with itself: what of it is in the window counts alone."""
+    """The pattern's inner product with the picture at `rect`, and with itself; what lies outside does not count."""
     scale_x, scale_y = rect[2] / cells.raster_width, rect[3] / cells.raster_height
     x, width, height = rect[0] + cells.x * scale_x, cells.width * scale_x, cells.height * scale_y
     sharp_x, sharp_y = 1 / max(1.0, scale_x), 1 / max(1.0, scale_y)

@@ -260,19 +260,12 @@ def _is_likely(sums, counts, light, dark):  # type: ignore[no-untyped-def]
 def _split(means, levels):  # type: ignore[no-untyped-def]
     """Part the means into dark and light ones, whose averages go to `levels`; return the threshold between them."""
     threshold = (means.min() + means.max()) / 2
+    levels[:] = threshold
     for _ in range(4):
-        dark, light, light_count = 0.0, 0.0, 0
-        for mean in means:
-            if mean > threshold:
-                light += mean
-                light_count += 1
-            else:
-                dark += mean
-        if light_count in (0, means.size):
-            levels[:] = threshold
-            return threshold
-        levels[0], levels[1] = dark / (means.size - light_count), light / light_count
-        threshold = (levels[0] + levels[1]) / 2
+        is_light = means > threshold
+        if is_light.any() and not is_light.all():
+            levels[0], levels[1] = means[~is_light].mean(), means[is_light].mean()
+            threshold = (levels[0] + levels[1]) / 2
     return threshold
 
 

@@ -184,22 +184,15 @@ def _word(content, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def unpack(content, width, bit, count, columns, first, second, stride):  # type: ignore[no-untyped-def]
-    """The numbers of four blocks of each of `columns` macroblocks: two in `first`, two in `second`, uint32 both.
-
-    The blocks' bits begin at bit `bit` of the macroblock's `width` bytes, `count` bits each, and do not cross more
-    than 64 bits. `content` as `row_content` gives it; macroblock x has elements `stride` * x and the next.
-    """
-    mask, shift, step = np.uint32((1 << count) - 1), np.uint64(bit & 7), np.uint64(count)
-    at, to = np.uint64(bit >> 3), np.uint64(0)
-    for _ in range(columns):
-        word = _word(content, at) >> shift
-        first[to] = np.uint32(word) & mask
-        first[to + np.uint64(1)] = np.uint32(word >> step) & mask
-        second[to] = np.uint32(word >> np.uint64(step + step)) & mask
-        second[to + np.uint64(1)] = np.uint32(word >> np.uint64(step + step + step)) & mask
-        at += np.uint64(width)
-        to += np.uint64(stride)
+def four_numbers(content, at, shift, count, mask):  # type: ignore[no-untyped-def]
+    """The numbers of four blocks of `count` bits each, which begin at bit `shift` of byte `at`, within 64 bits."""
+    word = _word(content, at) >> shift
+    return (
+        word & mask,
+        word >> count & mask,
+        word >> np.uint64(count + count) & mask,
+        word >> np.uint64(count + count + count) & mask,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -221,8 +214,8 @@ def _collect_byte(a, b, c, d, e, f, g, h, scales, gain, lanes, work):  # type: i
     for x in range(lanes):
         signs = _sign(a[x], 0) | _sign(b[x], 1) | _sign(c[x], 2) | _sign(d[x], 3)
         signs |= _sign(e[x], 4) | _sign(f[x], 5) | _sign(g[x], 6) | _sign(h[x], 7)
-        left = min(min(_strength(a[x], s), _strength(b[x], t)), min(_strength(c[x], u), _strength(d[x], v)))
-        right = min(min(_strength(e[x], w), _strength(f[x], y)), min(_strength(g[x], z), _strength(h[x], last)))
+        left = min(_strength(a[x], s), _strength(b[x], t), _strength(c[x], u), _strength(d[x], v))
+        right = min(_strength(e[x], w), _strength(f[x], y), _strength(g[x], z), _strength(h[x], last))
         margin = np.uint32(np.uint32(min(left, right)) * gain + np.uint32(_GAIN_ONE // 2)) >> np.uint32(12)
         value = np.uint16(np.uint16(~np.uint16(signs)) & np.uint16(255))
         work[x] = value | np.uint16(np.uint16(min(margin, np.uint32(255))) << np.uint16(8))

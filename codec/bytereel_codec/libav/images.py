@@ -92,7 +92,7 @@ def _video_of(container: av.container.InputContainer) -> av.VideoStream:
 
 
 def _times(container: av.container.InputContainer, stream: av.VideoStream, limit: int) -> list[int] | None:
-    """When the first pictures are shown, in that order: from at most `limit` packets; None where not all of them say."""
+    """When the first pictures are shown, in that order, from at most `limit` packets; None where not all say."""
     times: list[int] = []
     for packet in container.demux(stream):
         if packet.size == 0 or packet.is_discard:

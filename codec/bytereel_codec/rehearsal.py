@@ -1,0 +1,175 @@
+"""What a profile survives, found out by doing it: bytes to a reel, the reel through a platform, the bytes compared.
+
+A rehearsal is as short as it may be: one burst of a few pictures, at the size that a long reel has. So it says whether a
+recipe lies on this side of the cliff, not how one codeword in a million ends. Nothing is compressed, so every byte of the
+sample is put to the test.
+
+Disk: the sample, its reel and two re-encodings of it, in a temporary folder that is gone at the end.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bytereel_codec.boxes import parse_segment_index
+from bytereel_codec.channel.burst import BurstShape
+from bytereel_codec.decode import DecodeOptions, decode_file
+from bytereel_codec.encode import EncodeOptions, encode_file
+from bytereel_codec.errors import Integrity, Permanent
+from bytereel_codec.geometry import AnyGeometry, BurstGeometry, geometry_of_profile
+from bytereel_codec.profiles import Profile
+
+if TYPE_CHECKING:
+    from bytereel_codec.burst_reader import ChannelReport
+    from bytereel_codec.libav.recode import Recipe
+
+PICTURES = 16
+SAMPLE_BYTES_MAX = 256 << 20
+_ARCHIVE_SAMPLE_BYTES = 1 << 20
+_HEAD_BYTES = 64 << 10
+_FRAME_SHARE = 0.99  # of a burst; the rest is what its frames' headers and digests take
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One profile's way through one recipe. Sizes in bytes.
+
+    `exact`: every byte came back; `why` says what happened where not. `expansion` is the reel's without its leaders,
+    which weigh nothing in a long one. `delivered_bytes` is the video as the platform hands it out. `corrected_bytes` were
+    wrong and put right, of `codewords` that many were `codewords_lost`; all 0 for profile `archive`, which has no channel.
+    `seconds` is the time of the re-encoding and the reading.
+    """
+
+    profile: str
+    recipe: str
+    exact: bool
+    why: str
+    sample_bytes: int
+    reel_bytes: int
+    expansion: float
+    delivered_bytes: int
+    corrected_bytes: int
+    codewords: int
+    codewords_lost: int
+    seconds: float
+
+
+Watcher = Callable[[Trial], None]
+
+
+def rehearse(profile: Profile, *, seed: int = 0, threads: int = 1, watch: Watcher | None = None) -> list[Trial]:
+    """Send random bytes through all recipes that the profile claims to survive, at the picture size of long reels.
+
+    Raises: as `survives`.
+    """
+    geometry = geometry_of_profile(profile, None, None)
+    random = np.random.default_rng(seed)
+    sample = random.bytes(sample_bytes_for(geometry))
+    return survives(
+        profile, profile.rehearsal, sample=sample, seed=seed, geometry=geometry, threads=threads, watch=watch
+    )
+
+
+def sample_bytes_for(geometry: AnyGeometry) -> int:
+    """How many bytes fill one short burst of that geometry."""
+    if not isinstance(geometry, BurstGeometry):
+        return _ARCHIVE_SAMPLE_BYTES
+    pictures = min(PICTURES, geometry.channel.pictures)
+    shape = BurstShape(geometry.raster, geometry.channel.modulation, pictures)
+    frames = -(-shape.data_bytes // geometry.picture_bytes)
+    return max(1, min(int(shape.data_bytes * _FRAME_SHARE), frames * geometry.span_bytes))
+
+
+def survives(
+    profile: Profile,
+    recipes: Sequence[str],
+    *,
+    sample: bytes,
+    seed: int = 0,
+    geometry: AnyGeometry | str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> list[Trial]:
+    """Send `sample` through each of the recipes as a reel of that profile; one trial for each, in their order.
+
+    The same arguments give the same reel. `watch` sees each trial as it ends. Raises: Permanent `recipe.unknown`,
+    `recipe.bad` and what else encoding and `recode` raise; Temporary `target.full`. That a reel cannot be read any more
+    is no error but a trial that is not exact.
+    """
+    from bytereel_codec.libav.recode import Recipe
+
+    parsed = [Recipe.parse(text) for text in recipes]
+    trials = []
+    with tempfile.TemporaryDirectory(prefix="bytereel-") as name:
+        folder = Path(name)
+        (folder / "sample").write_bytes(sample)
+        options = EncodeOptions(
+            profile=profile,
+            geometry=geometry,
+            workers=threads,
+            compress=False,
+            created="",
+            random=np.random.default_rng([seed, 1]).bytes,
+        )
+        encode_file(folder / "sample", folder / "reel.mp4", options)
+        for recipe in parsed:
+            trials.append(_trial(profile, recipe, folder, sample, threads))
+            if watch:
+                watch(trials[-1])
+    return trials
+
+
+def _trial(profile: Profile, recipe: "Recipe", folder: Path, sample: bytes, threads: int) -> Trial:
+    from bytereel_codec.libav.recode import recode
+
+    started_at = time.monotonic()
+    reel, delivered = folder / "reel.mp4", folder / "delivered"
+    recode(reel, delivered, recipe, threads=threads)
+    why = _read_back(delivered, folder / "back", sample, threads)
+    seconds = time.monotonic() - started_at
+    channel = _channel_of(delivered) if profile.channel else None
+    return Trial(
+        profile.name,
+        str(recipe),
+        not why,
+        why,
+        len(sample),
+        reel.stat().st_size,
+        _data_bytes(reel) / len(sample) if sample else float("inf"),
+        delivered.stat().st_size,
+        channel.corrected_bytes if channel else 0,
+        channel.codewords if channel else 0,
+        channel.codewords_lost if channel else 0,
+        round(seconds, 3),
+    )
+
+
+def _read_back(delivered: Path, target: Path, sample: bytes, threads: int) -> str:
+    """Decode what was delivered; return what is wrong with it, nothing where every byte is as it was."""
+    try:
+        decode_file(delivered, target, DecodeOptions(workers=threads))
+    except (Permanent, Integrity) as error:
+        return error.message
+    return "" if target.read_bytes() == sample else "bytes are wrong, and nothing says so"
+
+
+def _channel_of(delivered: Path) -> "ChannelReport | None":
+    """How well the delivered video was read; None when no picture shows a strip."""
+    from bytereel_codec.burst_reader import read_bursts
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    with delivered.open("rb") as file:
+        return read_bursts(shown_pictures(file), lambda image: None)
+
+
+def _data_bytes(reel: Path) -> int:
+    """The bytes of a reel without its head and its leaders."""
+    with reel.open("rb") as file:
+        index = parse_segment_index(file.read(_HEAD_BYTES))
+    assert index is not None, "a reel of a source of known size begins with its index"
+    return sum(size for size, _ in index[1][1:-1])
