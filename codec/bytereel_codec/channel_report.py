@@ -85,12 +85,16 @@ class Cliff:
         return (self.mean + SIGMAS * self.sigma) / self.allowed
 
     @property
+    def nearness(self) -> float:
+        """Of the worst codeword or the fraction, what is nearer to the cliff, which is at 1."""
+        return max(self.fraction, self.worst / self.allowed)
+
+    @property
     def distance(self) -> str:
-        """How far the cliff is, in words, by the worst codeword or the fraction, whichever is nearer to it."""
+        """How far the cliff is, in words."""
         if self.lost:
             return "over the cliff"
-        near = max(self.fraction, self.worst / self.allowed)
-        return f"{next((text for limit, text in _DISTANCES if near < limit), _NOTHING_LEFT)} the cliff"
+        return f"{next((text for limit, text in _DISTANCES if self.nearness < limit), _NOTHING_LEFT)} the cliff"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -281,7 +285,7 @@ class ChannelSurvey:
                 return profile.name
             if self.profile_number is None and profile.channel and profile.channel.modulation == self.modulation:
                 return profile.name
-        return "user-defined"
+        return "unknown" if self.profile_number is None else "user-defined"
 
     @property
     def cliff(self) -> Cliff:

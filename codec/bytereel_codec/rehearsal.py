@@ -1,8 +1,8 @@
 """What a profile survives, found out by doing it: bytes to a reel, the reel through a platform, the bytes compared.
 
-A rehearsal is as short as it may be: one burst of a few pictures, at the size that a long reel has. So it says whether a
-recipe lies on this side of the cliff, not how one codeword in a million ends. Nothing is compressed, so every byte of the
-sample is put to the test.
+A rehearsal is as short as it may be: one burst of a few pictures, at the size that a long reel has. So it says whether
+a recipe lies on this side of the cliff, not how one codeword in a million ends. Nothing is compressed, so every byte of
+the sample is put to the test.
 
 Disk: the sample, its reel and two re-encodings of it, in a temporary folder that is gone at the end.
 """
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 PICTURES = 16
 SAMPLE_BYTES_MAX = 256 << 20
-_ARCHIVE_SAMPLE_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
 _FRAME_SHARE = 0.99  # of a burst; the rest is what its frames' headers and digests take
 
@@ -40,9 +39,9 @@ class Trial:
     """One profile's way through one recipe. Sizes in bytes.
 
     `exact`: every byte came back; `why` says what happened where not. `expansion` is the reel's without its leaders,
-    which weigh nothing in a long one. `delivered_bytes` is the video as the platform hands it out. `corrected_bytes` were
-    wrong and put right, of `codewords` that many were `codewords_lost`; all 0 for profile `archive`, which has no channel.
-    `seconds` is the time of the re-encoding and the reading.
+    which weigh nothing in a long one. `delivered_bytes` is the video as the platform hands it out. `corrected_bytes`
+    were wrong and put right; of `codewords`, `codewords_lost` could not be. All three are 0 for profile `archive`,
+    which has no channel, and where nothing could be read. `seconds` is the time of the re-encoding and the reading.
     """
 
     profile: str
@@ -76,9 +75,9 @@ def rehearse(profile: Profile, *, seed: int = 0, threads: int = 1, watch: Watche
 
 
 def sample_bytes_for(geometry: AnyGeometry) -> int:
-    """How many bytes fill one short burst of that geometry."""
+    """How many bytes fill one short burst of that geometry, or one picture of samples."""
     if not isinstance(geometry, BurstGeometry):
-        return _ARCHIVE_SAMPLE_BYTES
+        return geometry.span_bytes
     pictures = min(PICTURES, geometry.channel.pictures)
     shape = BurstShape(geometry.raster, geometry.channel.modulation, pictures)
     frames = -(-shape.data_bytes // geometry.picture_bytes)

@@ -27,13 +27,16 @@ STRETCH_MAX = 8  # pixels of the raster by which an edge of a scaled picture may
 CROP_MAX = 64  # pixels that a video may be smaller than the raster that it shows unscaled
 _SIZE_MIN = 32  # pixels
 _CELL_PIXELS_MIN = 2.0
-_CONTRAST_MIN = 2.0
+_CONTRAST_MIN = 0.25  # of a picture; faint strips alone make 0.7
 _SNAP = 0.12  # an edge as near to a whole pixel as this lies on it
+_SNAP_UNSCALED = 0.35
+_CROP_MIN = 0.6  # pixels of the raster: edges less than this off are not off, for crops take whole ones
 _PLAIN = 0.5  # a rectangle this near to the window is the window, if the pattern matches as well there
 _PLAIN_SCORE = 0.995
-_FIT_STEPS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
-_FIT_REACH = 12
-_FIT_MOVES_MAX = 32
+_FIT_STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
+_FIT_MOVES_MAX = 8
+_FIT_REACH = 12  # quarters of half a strip
+_FIT_GAIN = 1.2  # the least by which a strip found elsewhere must better the score: both should nearly double it
 _FIT_MOVES = np.array([(1, 0, 0, 0), (0, 1, 0, 0), (1, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (0, 0, 1, 1)], np.float64)
 _RESTS = (LUMA_REST, CHROMA_REST, CHROMA_REST)
 
@@ -173,13 +176,19 @@ def _hypotheses(width: int, height: int) -> Iterator[tuple[Raster, Rects]]:
 def _shifts(raster: Raster, x: int, y: int, spare_x: int, spare_y: int) -> Rects:
     """Rectangles of the raster's own size with the corner at `x`, `y`, off by up to `SHIFT_MAX` and what is spare."""
     cells = cells_of(raster)
-    down, right = _offsets(spare_y, cells.height // 4), _offsets(spare_x, cells.width // 4)
+    step_x, step_y = _steps(cells)
+    down, right = _offsets(spare_y, step_y), _offsets(spare_x, step_x)
     top, left = (grid.ravel() for grid in np.meshgrid(down, right, indexing="ij"))
     rects = np.empty((top.size, 4))
     rects[:] = (x, y, raster.width, raster.height)
     rects[:, 0] += left
     rects[:, 1] += top
     return rects[np.argsort(np.abs(top) + np.abs(left), kind="stable")]
+
+
+def _steps(cells: Cells) -> tuple[int, int]:
+    """How far apart hypotheses stand: a quarter of a cell, or a pixel where a crop may leave no more of a cell."""
+    return cells.width // (8 if cells.x == 0 else 4), cells.height // (8 if cells.rows > 1 else 4)
 
 
 def _offsets(spare: int, step: int) -> Floats:
@@ -194,8 +203,9 @@ def _stretches(raster: Raster, width: int, height: int) -> Rects:
     Top and bottom move together: one strip alone can be read.
     """
     cells, reach = cells_of(raster), STRETCH_MAX
-    x = np.arange(-reach, reach + 1, cells.width // 4) * (width / raster.width)
-    y = np.arange(-reach, reach + 1, cells.height // 4) * (height / raster.height)
+    step_x, step_y = _steps(cells)
+    x = np.arange(-reach, reach + 1, step_x) * (width / raster.width)
+    y = np.arange(-reach, reach + 1, step_y) * (height / raster.height)
     top, left, right = (grid.ravel() for grid in np.meshgrid(y, x, x, indexing="ij"))
     rects = np.stack((left, top, width + right - left, np.full(top.size, height)), axis=1)
     return rects[np.argsort(np.abs(top) + np.abs(left) + np.abs(right), kind="stable")]
@@ -221,10 +231,11 @@ def _fitted(windows: Sequence[Plane], raster: Raster, window: Plane, reading: Re
     views = [_view(other, cells, found, rect) for other, found in readings if found is not None] or views
     rect = _fit(views, cells, rect)
     plain = np.array([0, 0, window.shape[1], window.shape[0]], np.float64)
-    off = np.abs(np.concatenate((plain - rect, plain[:2] + plain[2:] - rect[:2] - rect[2:]))).max()
-    if off < _PLAIN and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect):
+    off = np.abs(np.concatenate((plain[:2] - rect[:2], plain[:2] + plain[2:] - rect[:2] - rect[2:])))
+    if (off < _CROP_MIN * np.tile(plain[2:] / (raster.width, raster.height), 2)).all():
         return plain
-    return rect
+    matches_there = off.max() < _PLAIN and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect)
+    return plain if matches_there else rect
 
 
 def _view(plane: Plane, cells: Cells, reading: Reading, rect: Floats) -> _View:
@@ -268,12 +279,14 @@ def _fit(views: Sequence[_View], cells: Cells, rect: Floats) -> Floats:
     scale_x, scale_y = rect[2] / cells.raster_width, rect[3] / cells.raster_height
     left, top = rect[0] + cells.x * scale_x, rect[1] + (cells.upper + half) * scale_y
     ends = np.array([left, left + used * scale_x, top, top + (cells.lower - cells.upper) * scale_y])
+    best = _score(views, cells, rect)
     for move in _FIT_MOVES[3:5]:
-        tries = [ends + i * half / 4 * scale_y * move for i in (*range(_FIT_REACH + 1), *range(-_FIT_REACH, 0))]
-        ends = tries[int(np.argmax([_score(views, cells, rect_of(moved)) for moved in tries]))]
-    best = _score(views, cells, rect_of(ends))
+        tries = [ends + i * half / 4 * scale_y * move for i in range(-_FIT_REACH, _FIT_REACH + 1)]
+        scores = [_score(views, cells, rect_of(moved)) for moved in tries]
+        if max(scores) > _FIT_GAIN * best:
+            best, ends = max(scores), tries[int(np.argmax(scores))]
     moves = np.concatenate((_FIT_MOVES, -_FIT_MOVES))
-    for step in _FIT_STEPS:
+    for step in np.array(_FIT_STEPS) * max(1.0, scale_x):
         for _ in range(_FIT_MOVES_MAX):
             scores = [_score(views, cells, rect_of(ends + step * move)) for move in moves]
             chosen = int(np.argmax(scores))
@@ -360,11 +373,10 @@ def _match(view, cells, rect):  # type: ignore[no-untyped-def]
 def _snapped(raster: Raster, rect: Floats, visible: Area, whole: Area) -> Placement:
     """The placement that a fitted rectangle means: unscaled, or its edges on whole pixels, where it is that nearly."""
     x, y, width, height = (float(value) for value in rect)
-    near = 2 * _SNAP
-    if abs(width - raster.width) < near and abs(height - raster.height) < near:
+    if abs(width - raster.width) < _CROP_MIN and abs(height - raster.height) < _CROP_MIN:
         x, y = x + (width - raster.width) / 2, y + (height - raster.height) / 2
         width, height = raster.width, raster.height
-        x, y = (float(round(v)) if abs(v - round(v)) < near else v for v in (x, y))
+        x, y = (float(round(v)) if abs(v - round(v)) < _SNAP_UNSCALED else v for v in (x, y))
     else:
         edges = (x, y, x + width, y + height)
         x, y, right, bottom = (float(round(v)) if abs(v - round(v)) < _SNAP else v for v in edges)

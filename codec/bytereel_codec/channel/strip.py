@@ -37,6 +37,7 @@ _VERSION = 0
 _PARITY_MAX = 128
 _CONTRAST_MIN = 8.0  # between light and dark, in steps of luma; below it there is no strip
 _MARGIN = 0.125  # of a cell, on each side, that is not read: ringing is strongest there
+_SAMPLES_MIN = 8  # pixels a side of a cell that are read, where it has as many; fewer than twice that
 
 Rects = npt.NDArray[np.float64]
 
@@ -229,15 +230,16 @@ def _measure(plane, cells, rect, chosen, sums, counts):  # type: ignore[no-untyp
     for cell in chosen:
         left = rect[0] + (cells.x + cell % cells.a_row * cells.width) * scale_x
         x, x_end = _first_and_end(left, left + cells.width * scale_x, plane.shape[1])
+        step = max(1, (x_end - x) // _SAMPLES_MIN)
         for strip in range(2):
             row = (cells.lower if strip else cells.upper) + cell // cells.a_row * cells.height
             y, y_end = _first_and_end(rect[1] + row * scale_y, rect[1] + (row + cells.height) * scale_y, plane.shape[0])
-            total = np.uint32(0)
-            for j in range(y, y_end):
-                for i in range(x, x_end):
+            total, count = np.uint32(0), 0
+            for j in range(y, y_end, max(1, (y_end - y) // _SAMPLES_MIN)):
+                for i in range(x, x_end, step):
                     total = np.uint32(total + np.uint32(plane[j, i]))
-            sums[1 + strip, cell] = total
-            counts[1 + strip, cell] = (y_end - y) * (x_end - x)
+                    count += 1
+            sums[1 + strip, cell], counts[1 + strip, cell] = total, count
         sums[0, cell] = sums[1, cell] + sums[2, cell]
         counts[0, cell] = counts[1, cell] + counts[2, cell]
 

@@ -32,6 +32,12 @@ LANES = 288
 """Length of a scattered line: whole vectors of 32, and no power of two, whose lines would share places in the cache."""
 _VECTOR = 32
 COEFFICIENTS_MAX = 16
+BLOCK = COEFFICIENTS_MAX * LANES
+"""Length of a block's scattered coefficients."""
+LINE = 4 * COLUMNS_MAX + 32
+"""Length of a line of one coefficient of all the blocks side by side, before it is scattered."""
+MEASURED_ROWS = 4
+"""One row of macroblocks in so many is measured where nobody told the amplitude."""
 STEPS_A_PIXEL = 32
 STRENGTHS_A_UNIT = 16
 """A strength is a coefficient's absolute value in the orthonormal domain, in sixteenths."""
@@ -117,8 +123,9 @@ def gains(layout_: Layout, luma: float, chroma: float) -> npt.NDArray[np.uint32]
     return np.asarray(np.rint(_GAIN_ONE * MARGIN_NOMINAL / (STRENGTHS_A_UNIT * amplitudes)), np.uint32)
 
 
-def mean_amplitudes(layout_: Layout, sums: Reals, macroblocks: int) -> tuple[float, float]:
+def mean_amplitudes(layout_: Layout, sums: Reals, raster: Raster) -> tuple[float, float]:
     """The mean absolute coefficients of luma and chroma from `sums` float64[bytes] that `weigh` made."""
+    macroblocks = raster.columns * len(range(raster.first_row, raster.last_row, MEASURED_ROWS))
     means = sums / (8 * STRENGTHS_A_UNIT * max(macroblocks, 1))
     luma, chroma = means[: layout_.luma_bytes], means[layout_.luma_bytes :]
     return float(luma.mean()), float(chroma.mean()) if chroma.size else 0.0
@@ -184,15 +191,44 @@ def _word(content, at):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def four_numbers(content, at, shift, count, mask):  # type: ignore[no-untyped-def]
-    """The numbers of four blocks of `count` bits each, which begin at bit `shift` of byte `at`, within 64 bits."""
-    word = _word(content, at) >> shift
-    return (
-        word & mask,
-        word >> count & mask,
-        word >> np.uint64(count + count) & mask,
-        word >> np.uint64(count + count + count) & mask,
-    )
+def unpack(content, width, bit, count, columns, first, second, stride):  # type: ignore[no-untyped-def]
+    """The numbers of four blocks of each of `columns` macroblocks: two in `first`, two in `second`, uint32 both.
+
+    The blocks' bits begin at bit `bit` of the macroblock's `width` bytes, `count` bits each, and do not cross more
+    than 64 bits. `content` as `row_content` gives it; macroblock x has elements `stride` * x and the next.
+    """
+    mask, shift, step = np.uint32((1 << count) - 1), np.uint64(bit & 7), np.uint64(count)
+    at, to = np.uint64(bit >> 3), np.uint64(0)
+    for _ in range(columns):
+        word = _word(content, at) >> shift
+        first[to] = np.uint32(word) & mask
+        first[to + np.uint64(1)] = np.uint32(word >> step) & mask
+        second[to] = np.uint32(word >> np.uint64(step + step)) & mask
+        second[to + np.uint64(1)] = np.uint32(word >> np.uint64(step + step + step)) & mask
+        at += np.uint64(width)
+        to += np.uint64(stride)
+
+
+@njit(cache=True, nogil=True)
+def scatter4(line, columns, target):  # type: ignore[no-untyped-def]
+    """Scatter `line` int16[16 * LINE], four blocks of each macroblock side by side: `target` int16[4 * BLOCK]."""
+    for k in range(COEFFICIENTS_MAX):
+        source, to = line[k * LINE :], target[k * LANES :]
+        for x in range(columns):
+            to[x] = source[4 * x]
+            to[BLOCK + x] = source[4 * x + 1]
+            to[2 * BLOCK + x] = source[4 * x + 2]
+            to[3 * BLOCK + x] = source[4 * x + 3]
+
+
+@njit(cache=True, nogil=True)
+def scatter2(line, columns, target):  # type: ignore[no-untyped-def]
+    """Scatter `line` int16[16 * LINE], two blocks of each macroblock side by side: `target` int16[2 * BLOCK]."""
+    for k in range(COEFFICIENTS_MAX):
+        source, to = line[k * LINE :], target[k * LANES :]
+        for x in range(columns):
+            to[x] = source[2 * x]
+            to[BLOCK + x] = source[2 * x + 1]
 
 
 @njit(cache=True, nogil=True)

@@ -5,6 +5,7 @@ Nothing that carries data comes this way: see `libav.pictures`.
 Source: libavcodec `png`; libswscale for the colours (BT.601 where the video does not say otherwise).
 """
 
+import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +15,16 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.errors import Permanent
 from bytereel_codec.libav.planes import samples_of
+from bytereel_codec.ranged import FileReader, RangedFile
 
 Image = npt.NDArray[np.uint8]
 PIXELS_MAX = 8192 * 4320
+_LINE_PIXELS = 2
+_STRIP, _DATA = (255, 200, 0), (0, 220, 120)
 _REORDERED_MAX = 64  # packets that a picture may stand away from its place in the order of showing; H.264 has 16
 
 
@@ -35,17 +40,54 @@ def picture_at(path: Path, number: int) -> ShownPicture:
     """Picture `number`, counted from 0 in the order of showing, of the file's first video stream, whatever its codec.
 
     Reads the file up to that picture, and decodes from the key picture before it.
-    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture).
+    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture), `source.missing` and the like.
     """
-    with path.open("rb") as file:
+    with FileReader(path) as reader:
         try:
-            frame = _frame_at(file, number)
+            frame = _frame_at(io.BufferedReader(RangedFile(reader)), number)
         except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
-            raise _no_video(str(error)) from error
+            raise _no_video(error.strerror or str(error)) from error
     return ShownPicture(
         np.asarray(frame.to_ndarray(format="rgb24"), np.uint8),
         Picture(*(np.array(samples_of(plane)) for plane in frame.reformat(format="yuv420p").planes)),
     )
+
+
+def outlined(shown: ShownPicture) -> Image:
+    """The picture with the data area and both strips of a lossy reel outlined: uint8[height, width, 3].
+
+    Raises: Permanent `picture.no_strip` when it carries no data, or none that can be found.
+    """
+    place = locate([shown.planes])
+    if place is None:
+        raise Permanent(
+            "picture.no_strip",
+            "no strip can be read in this picture, so there is nothing to outline",
+            hint="the picture at the start and every 17th after it are grey; a reel of profile archive has no strips",
+        )
+    image = shown.rgb.copy()
+    scale_x, scale_y = place.width / place.raster.width, place.height / place.raster.height
+    left, right = place.x, place.x + 16 * place.raster.columns * scale_x
+    strip = place.raster.strip_rows
+    for colour, row, rows in (
+        (_STRIP, 0, strip),
+        (_STRIP, place.raster.lower_strip_row, strip),
+        (_DATA, place.raster.first_row, place.raster.rows_max),
+    ):
+        top = place.y + 16 * row * scale_y
+        _draw_frame(image, (left, top, right, top + 16 * rows * scale_y), colour)
+    return image
+
+
+def _draw_frame(image: Image, edges: tuple[float, float, float, float], colour: tuple[int, int, int]) -> None:
+    """Draw the inner edge of a rectangle (left, top, right, bottom), which may reach out of the image."""
+    height, width = image.shape[:2]
+    left, right = (min(max(round(x), 0), width) for x in edges[::2])
+    top, bottom = (min(max(round(y), 0), height) for y in edges[1::2])
+    for y in (slice(top, top + _LINE_PIXELS), slice(max(top, bottom - _LINE_PIXELS), bottom)):
+        image[y, left:right] = colour
+    for x in (slice(left, left + _LINE_PIXELS), slice(max(left, right - _LINE_PIXELS), right)):
+        image[top:bottom, x] = colour
 
 
 def png_of(image: Image) -> bytes:

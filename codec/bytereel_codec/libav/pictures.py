@@ -58,17 +58,19 @@ class Encoding:
 def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
     """The pictures coded by libx264 in one thread, in decoding order; with each, whether it carries data.
 
-    Data pictures become B-pictures, the grey ones between them I and P. The planes are read before the next is asked
-    for.
+    Where the options allow B-pictures, data pictures become such, and the grey ones between them I and P. The planes
+    are read before the next is asked for.
     """
     context = _encoder(encoding)
     frame = av.VideoFrame(encoding.width, encoding.height, "yuv420p")
     coded: list[CodedPicture] = []
+    predicts = any(name == "bframes" for name, _ in encoding.options)
     for number, (picture, is_data) in enumerate(pictures):
         for plane, samples in zip(frame.planes, picture, strict=True):
             lines_of(plane)[:, : plane.width] = samples
         frame.pts = number
-        frame.pict_type = PictureType.B if is_data else (PictureType.P if number else PictureType.I)
+        if predicts:
+            frame.pict_type = PictureType.B if is_data else (PictureType.P if number else PictureType.I)
         coded += map(_coded, context.encode(frame))
     coded += map(_coded, context.encode(None))
     return coded

@@ -23,7 +23,7 @@ from bytereel.cli.options import (
     parse_range,
     read_secret,
 )
-from bytereel.cli.output import print_note, print_result, ranges_text, size_text, table_lines
+from bytereel.cli.output import pair_lines, print_note, print_result, ranges_text, size_text, table_lines
 from bytereel.cli.progress import ProgressBar
 from bytereel.cli.reel_lines import decoded_lines, encoded_lines, inspected_lines, verified_lines
 from bytereel.cores import usable_cores
@@ -186,15 +186,42 @@ def _end_by_loss(report: "DecodeReport") -> None:
 def inspect(
     source: Source,
     reel_id: ReelId = None,
+    frame: Annotated[
+        int | None, typer.Option("--frame", min=0, metavar="N", help="Write picture N of the video as a PNG instead.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="X.png", help="Where to write it.")] = None,
+    outline: Annotated[
+        bool, typer.Option("--outline", help="Outline data area and strips in it (lossy reels).", show_default=False)
+    ] = False,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a reel says of itself, without reading its payload."""
-    from bytereel_codec import seek
+    """Say what a reel says of itself, without reading its payload; or show one of its pictures."""
+    if frame is None and output is None and not outline:
+        from bytereel_codec import seek
 
-    found = seek.inspect(source, read_secret(passphrase_file, key_file), reel_id)
-    print_result(asdict(found), inspected_lines(found), as_json=as_json)
+        found = seek.inspect(source, read_secret(passphrase_file, key_file), reel_id)
+        print_result(asdict(found), inspected_lines(found), as_json=as_json)
+        return
+    if frame is None or output is None:
+        raise typer.BadParameter("--frame N and -o X.png go together", param_hint="--frame")
+    if source == STANDARD:
+        raise typer.BadParameter("a picture is taken from a file", param_hint="IN")
+    from bytereel_codec.libav.images import outlined, picture_at, png_of
+    from bytereel_codec.sink import TargetFile
+
+    with TargetFile(output, replace=force) as file:
+        shown = picture_at(Path(source), frame)
+        content = png_of(outlined(shown) if outline else shown.rgb)
+        file.write_at(0, content)
+        file.commit(len(content))
+    height, width = shown.rgb.shape[:2]
+    values = {"picture": str(output), "frame": frame, "width": width, "height": height}
+    print_result(
+        values, pair_lines({"picture": output, "frame": frame, "size": f"{width} x {height}"}), as_json=as_json
+    )
 
 
 def profiles(as_json: Json = False) -> None:
