@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +25,18 @@ SMALL_NAMES = ("144p", "360p", "480p")
 Step = Callable[[Picture], Picture]
 
 
-@lru_cache(maxsize=len(RASTERS))
-def reel(name: str) -> tuple[Picture, ...]:
+@lru_cache(maxsize=3 * len(RASTERS))
+def reel(name: str, amplitude: int = 64, rows_used: int | None = None) -> tuple[Picture, ...]:
     """A grey picture and two data pictures, their data areas noise."""
     raster, rng = RASTERS[name], np.random.default_rng(11)
     pictures = [raster.grey()]
     for number in range(2):
         picture = raster.grey()
-        area = slice(16 * raster.first_row, 16 * raster.last_row)
+        area = slice(16 * raster.first_row, 16 * replace(raster, rows_used=rows_used).last_row)
         picture.y[area] = rng.integers(LUMA_REST - 40, LUMA_REST + 41, picture.y[area].shape)
         modulation = Modulation(Family.DCT4, 6, 6, 36)
-        draw(StripHeader(b"ab", Kind.DATA, 77, number, 96, raster, modulation, raster.rows_max), picture, raster)
+        header = StripHeader(b"ab", Kind.DATA, 77, number, 96, raster, modulation, rows_used or raster.rows_max)
+        draw(header, picture, raster, amplitude)
         pictures.append(picture)
     return tuple(pictures)
 
@@ -209,6 +213,57 @@ def test_everything_at_once_is_found(
     expected = np.array([x, y, x + raster.width * columns / width, y + raster.height * rows / height])
     assert found is not None
     assert found.raster == raster
+    assert np.abs(edges_of(found) - expected).max() < 0.2
+
+
+def recoded(pictures: list[Picture], crf: int) -> list[Picture]:
+    """Through x264 as a platform would: preset medium."""
+    height, width = pictures[0].y.shape
+    encoder, decoder = av.CodecContext.create("libx264", "w"), av.CodecContext.create("h264", "r")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+    encoder.time_base, encoder.options = Fraction(1, 8), {"crf": str(crf), "preset": "medium"}
+    packets = []
+    for number, picture in enumerate(pictures):
+        frame = av.VideoFrame(width, height, "yuv420p")
+        frame.pts = number
+        for plane, samples in zip(frame.planes, picture, strict=True):
+            plane.update(np.pad(samples, ((0, 0), (0, plane.line_size - samples.shape[1]))).tobytes())
+        packets += encoder.encode(frame)
+    frames = [f for packet in (*packets, *encoder.encode(None), None) for f in decoder.decode(packet)]
+    return [
+        Picture(*(np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, : p.width] for p in f.planes)) for f in frames
+    ]
+
+
+@pytest.mark.parametrize("amplitude", [16, 64])
+@pytest.mark.parametrize("crf", [23, 33])
+def test_another_encoder_moves_nothing(amplitude: int, crf: int) -> None:
+    pictures = reel("720p", amplitude)
+    found = locate(recoded(list(pictures), crf))
+    assert found is not None
+    assert found.is_identity
+    assert_shift(recoded(through(pictures, cropped(4, 2, 6, 4)), crf), "720p", -4, -2)
+    found = locate(recoded(through(pictures, scaled(852, 480), framed(0, 50, 0, 50)), crf))
+    assert edges_of(found).tolist() == [0, 50, 852, 530]
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_faint_strips_around_one_row_of_data_are_found(name: str) -> None:
+    pictures = reel(name, 16, 1)
+    found = locate(list(pictures))
+    assert found is not None
+    assert found.is_identity
+    assert_shift(through(pictures, cropped(3, 4, 5, 2)), name, -3, -4)
+    width, height = RASTERS[name].width * 3 // 4, RASTERS[name].height * 3 // 4
+    found = locate(through(pictures, scaled(width, height)))
+    assert edges_of(found).tolist() == [0, 0, width, height]
+
+
+@pytest.mark.parametrize("crop", [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1), (1, 1, 1, 1)])
+def test_a_crop_of_one_pixel_is_noticed_though_it_was_scaled_back(crop: tuple[int, int, int, int]) -> None:
+    found = locate(through(reel("720p"), cropped(*crop), scaled(1280, 720)))
+    wide, high = 1280 / (1280 - crop[0] - crop[2]), 720 / (720 - crop[1] - crop[3])
+    expected = np.array([-crop[0] * wide, -crop[1] * high, 1280 + crop[2] * wide, 720 + crop[3] * high])
     assert np.abs(edges_of(found) - expected).max() < 0.2
 
 

@@ -197,7 +197,10 @@ def test_colour_moves_with_the_luma_it_belongs_to(source: Path, done: Any) -> No
 
     assert edge(shown(source).pictures, HEIGHT) == 10
     assert edge(done("lossless:shift=8").pictures, HEIGHT) == 14
+    assert edge(done("lossless:shift=3").pictures, HEIGHT) == 11
+    assert edge(done("lossless:shift=-3").pictures, HEIGHT) == 9
     assert edge(done("lossless:crop=8").pictures, HEIGHT - 16) == 6
+    assert edge(done("lossless:crop=3").pictures, HEIGHT - 6) == 9
 
 
 def test_range_and_gain_are_what_they_are_called(source: Path, done: Any) -> None:

@@ -1,7 +1,8 @@
 """Bytes as the signs of 8 x 8 transform coefficients of luma: few bits a picture, which outlive scaling.
 
-Of each macroblock, in raster order: its 4 blocks in raster order, `first` bits each (an even number, 2 to 16). Bits
-fill bytes least significant first, first / 2 bytes a macroblock. Chroma is left alone.
+Of each macroblock, in raster order: its 4 blocks in raster order, `first` bits each (an even number, 2 to 16;
+`transforms.coefficients_of` says of which coefficients). Bits fill bytes least significant first, first / 2 bytes a
+macroblock. Chroma is left alone.
 
 Reading takes H.264's 8 x 8 integer transform, whose signs are those of the DCT; a coefficient of exactly 0 reads as 1.
 
@@ -27,6 +28,7 @@ from bytereel_codec.channel.transforms import (
     block_table,
     check_buffer,
     check_raster,
+    coefficients_of,
     collect,
     gains,
     layout,
@@ -37,7 +39,6 @@ from bytereel_codec.channel.transforms import (
     unpack,
     weigh,
     whole_words,
-    zigzag,
 )
 from bytereel_codec.errors import Permanent
 
@@ -47,9 +48,8 @@ _BASIS = (
     (8, 4, -4, -8, -8, -4, 4, 8),
     (10, -3, -12, -6, 6, 12, 3, -10),
     (8, -8, -8, 8, 8, -8, -8, 8),
-    (6, -12, 3, 10, -10, -3, 12, -6),
 )
-"""The first rows of the integer transform; the first 16 coefficients in zig-zag order need no more."""
+"""The first rows of the integer transform; the coefficients that are read need no more."""
 _SHIFT = 7
 """What the reader's coefficients are scaled down by, to fit 16 bits with 3 to spare."""
 _VERTICAL = 5
@@ -118,7 +118,7 @@ class Dct8:
 @lru_cache(maxsize=8)
 def _layout(first: int) -> Layout:
     norms = [sum(value**2 for value in row) ** 0.5 for row in _BASIS]
-    scan = zigzag(8)[:COEFFICIENTS_MAX]
+    scan = [places[0] for places in coefficients_of(8, COEFFICIENTS_MAX)]
     return layout([(i, first) for i in range(4)], [norms[v] * norms[h] / 2**_SHIFT for v, h in scan], 4 * first)
 
 
@@ -151,8 +151,8 @@ def _even(a, b, c, d):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _odd(a, b, c, d):  # type: ignore[no-untyped-def]
-    """Coefficients 1, 3 and 5 from the differences of mirrored values, the outermost first."""
-    return 12 * a + 10 * b + 6 * c + 3 * d, 10 * a - 3 * b - 12 * c - 6 * d, 6 * a - 12 * b + 3 * c + 10 * d
+    """Coefficients 1 and 3 from the differences of mirrored values, the outermost first."""
+    return 12 * a + 10 * b + 6 * c + 3 * d, 10 * a - 3 * b - 12 * c - 6 * d
 
 
 @njit(cache=True, nogil=True)
@@ -164,7 +164,7 @@ def _transform_columns(y, top, rows):  # type: ignore[no-untyped-def]
         p, q, r, s = np.int16(a[x]), np.int16(b[x]), np.int16(c[x]), np.int16(d[x])
         w, v, u, t = np.int16(e[x]), np.int16(f[x]), np.int16(g[x]), np.int16(h[x])
         zero, second, fourth = _even(p + t, q + u, r + v, s + w)
-        first, third, _ = _odd(p - t, q - u, r - v, s - w)
+        first, third = _odd(p - t, q - u, r - v, s - w)
         rows[x] = np.int16(zero - 64 * LUMA_REST)
         rows[_WIDTH + x] = np.int16(first)
         rows[2 * _WIDTH + x] = np.int16(second)
@@ -174,33 +174,34 @@ def _transform_columns(y, top, rows):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _eight(rows, at):  # type: ignore[no-untyped-def]
-    """The horizontal transform of `rows[at : at + 8]`, scaled down: coefficients 0 to 5."""
+    """The horizontal transform of `rows[at : at + 8]`, scaled down: coefficients 0 to 4."""
     a, b, c, d = np.int32(rows[at]), np.int32(rows[at + 1]), np.int32(rows[at + 2]), np.int32(rows[at + 3])
     e, f, g, h = np.int32(rows[at + 4]), np.int32(rows[at + 5]), np.int32(rows[at + 6]), np.int32(rows[at + 7])
     even, odd = _even(a + h, b + g, c + f, d + e), _odd(a - h, b - g, c - f, d - e)
     p, r, t = np.int16(even[0] >> _SHIFT), np.int16(even[1] >> _SHIFT), np.int16(even[2] >> _SHIFT)
-    q, s, u = np.int16(odd[0] >> _SHIFT), np.int16(odd[1] >> _SHIFT), np.int16(odd[2] >> _SHIFT)
-    return p, q, r, s, t, u
+    q, s = np.int16(odd[0] >> _SHIFT), np.int16(odd[1] >> _SHIFT)
+    return p, q, r, s, t
 
 
 @njit(cache=True, nogil=True)
 def _transform_rows(rows, blocks, line):  # type: ignore[no-untyped-def]
     """The coefficients of a row of `blocks` blocks in zig-zag order: `line` int16[16 * LINE]."""
     for x in range(blocks):
-        p, q, r, s, t, u = _eight(rows, 8 * x)
+        p, q, r, s, t = _eight(rows, 8 * x)
         line[x], line[LINE + x], line[5 * LINE + x] = p, q, r
-        line[6 * LINE + x], line[14 * LINE + x], line[15 * LINE + x] = s, t, u
+        line[6 * LINE + x], line[14 * LINE + x] = s, t
     for x in range(blocks):
-        p, q, r, s, _, _ = _eight(rows, _WIDTH + 8 * x)
+        p, q, r, s, t = _eight(rows, _WIDTH + 8 * x)
         line[2 * LINE + x], line[4 * LINE + x], line[7 * LINE + x], line[13 * LINE + x] = p, q, r, s
+        line[15 * LINE + x] = t
     for x in range(blocks):
-        p, q, r, _, _, _ = _eight(rows, 2 * _WIDTH + 8 * x)
+        p, q, r, _, _ = _eight(rows, 2 * _WIDTH + 8 * x)
         line[3 * LINE + x], line[8 * LINE + x], line[12 * LINE + x] = p, q, r
     for x in range(blocks):
-        p, q, _, _, _, _ = _eight(rows, 3 * _WIDTH + 8 * x)
+        p, q, _, _, _ = _eight(rows, 3 * _WIDTH + 8 * x)
         line[9 * LINE + x], line[11 * LINE + x] = p, q
     for x in range(blocks):
-        p, _, _, _, _, _ = _eight(rows, 4 * _WIDTH + 8 * x)
+        p, _, _, _, _ = _eight(rows, 4 * _WIDTH + 8 * x)
         line[10 * LINE + x] = p
 
 

@@ -81,10 +81,24 @@ def zigzag(size: int) -> list[tuple[int, int]]:
     return [(v, h) for v, h in order if v < size and h < size]
 
 
+def coefficients_of(size: int, count: int) -> list[tuple[tuple[int, int], ...]]:
+    """The coefficients that each of the `count` bits of a block is the sign of; a reader looks at the first of them.
+
+    Of 16 bits in an 8 x 8 block the last stands at position 16, and position 15 repeats the one before: five half-waves
+    across a block are what scaling to two thirds and back takes away first. Without any coefficient there CABAC
+    would cost more (the positions 1 to 15 share their contexts, 16 has another: a full run to 16 costs all but
+    nothing).
+    """
+    scan = zigzag(size)
+    if size == 8 and count == COEFFICIENTS_MAX:
+        return [*((place,) for place in scan[:14]), (scan[14], scan[15]), (scan[16],)]
+    return [(place,) for place in scan[:count]]
+
+
 def contributions(size: int, count: int, amplitude: float) -> Reals:
-    """What each of the first `count` coefficients at +amplitude adds to the pixels, in 1 / 32: [count, size * size]."""
+    """What each of the `count` bits of a block adds to the pixels when it is 1, in 1 / 32: [count, size * size]."""
     rows = basis(size)
-    exact = [np.outer(rows[v], rows[h]).ravel() for v, h in zigzag(size)[:count]]
+    exact = [sum(np.outer(rows[v], rows[h]).ravel() for v, h in places) for places in coefficients_of(size, count)]
     return np.floor(np.array(exact).reshape(count, size * size) * amplitude * STEPS_A_PIXEL + 0.5)
 
 

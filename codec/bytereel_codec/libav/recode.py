@@ -343,13 +343,16 @@ def _scaled(film: Film, *, width: int | None, height: int) -> Film:
 
 
 def _placed(film: Film, *, width: int, height: int, right: int, down: int) -> Film:
-    """The pictures on a black canvas, that many pixels further right and down; chroma by half as many, rounded down."""
+    """The pictures on a black canvas, that many pixels further right and down.
+
+    Chroma moves by half as many, what is left over dropped: as libavfilter's `crop` and `pad` do it.
+    """
     if width <= 0 or height <= 0:
         raise Permanent("recipe.bad", f"nothing is left of pictures of {film.width} x {film.height}")
 
     def canvas(frame: VideoFrame) -> VideoFrame:
         planes = [
-            _moved(samples_of(plane), (height // scale, width // scale), right // scale, down // scale, fill)
+            _moved(samples_of(plane), (height // scale, width // scale), int(right / scale), int(down / scale), fill)
             for plane, scale, fill in zip(frame.planes, (1, 2, 2), _BLACK, strict=True)
         ]
         return _frame(planes)
