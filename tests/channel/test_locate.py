@@ -244,7 +244,7 @@ def test_another_encoder_moves_nothing(amplitude: int, crf: int) -> None:
     assert found.is_identity
     assert_shift(recoded(through(pictures, cropped(4, 2, 6, 4)), crf), "720p", -4, -2)
     found = locate(recoded(through(pictures, scaled(852, 480), framed(0, 50, 0, 50)), crf))
-    assert edges_of(found).tolist() == [0, 50, 852, 530]
+    assert np.abs(edges_of(found) - [0, 50, 852, 530]).max() < 0.5
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)

@@ -109,7 +109,7 @@ class Dct4:
         """
         check_buffer(content, self.picture_bytes)
         check_buffer(margin, self.picture_bytes)
-        y, u, v = (np.require(plane, np.uint8, "CW") for plane in areas(self.raster, picture))
+        y, u, v = (np.require(plane, np.uint8, ["C", "W"]) for plane in areas(self.raster, picture))
         work = (self._layout.lines, self._layout.scales, self._line, self._scattered)
         if self._quantiser is None:
             sums = np.zeros(len(self._layout.lines))

@@ -104,7 +104,7 @@ class Dct8:
         """
         check_buffer(content, self.picture_bytes)
         check_buffer(margin, self.picture_bytes)
-        y = np.require(areas(self.raster, picture)[0], np.uint8, "CW")
+        y = np.require(areas(self.raster, picture)[0], np.uint8, ["C", "W"])
         work = (self._layout.lines, self._layout.scales, self._rows, self._line, self._scattered)
         if self._quantiser is None:
             sums = np.zeros(len(self._layout.lines))

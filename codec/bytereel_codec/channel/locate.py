@@ -231,11 +231,13 @@ def _fitted(windows: Sequence[Plane], raster: Raster, window: Plane, reading: Re
     views = [_view(other, cells, found, rect) for other, found in readings if found is not None] or views
     rect = _fit(views, cells, rect)
     plain = np.array([0, 0, window.shape[1], window.shape[0]], np.float64)
-    off = np.abs(np.concatenate((plain[:2] - rect[:2], plain[:2] + plain[2:] - rect[:2] - rect[2:])))
-    if (off < _CROP_MIN * np.tile(plain[2:] / (raster.width, raster.height), 2)).all():
+    edges, ends = np.concatenate((rect[:2], rect[:2] + rect[2:])), plain  # left, top, right, bottom; both begin at 0
+    near = _CROP_MIN * np.tile(ends[2:] / (raster.width, raster.height), 2)
+    edges = np.where(np.abs(edges - ends) < near, ends, edges)
+    is_near = np.abs(edges - ends).max() < _PLAIN
+    if is_near and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect):
         return plain
-    matches_there = off.max() < _PLAIN and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect)
-    return plain if matches_there else rect
+    return np.concatenate((edges[:2], edges[2:] - edges[:2]))
 
 
 def _view(plane: Plane, cells: Cells, reading: Reading, rect: Floats) -> _View:

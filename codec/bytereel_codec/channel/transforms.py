@@ -98,8 +98,13 @@ def coefficients_of(size: int, count: int) -> list[tuple[tuple[int, int], ...]]:
 def contributions(size: int, count: int, amplitude: float) -> Reals:
     """What each of the `count` bits of a block adds to the pixels when it is 1, in 1 / 32: [count, size * size]."""
     rows = basis(size)
-    exact = [sum(np.outer(rows[v], rows[h]).ravel() for v, h in places) for places in coefficients_of(size, count)]
-    return np.floor(np.array(exact).reshape(count, size * size) * amplitude * STEPS_A_PIXEL + 0.5)
+
+    def pixels_of(place: tuple[int, int]) -> Reals:
+        one = np.outer(rows[place[0]], rows[place[1]]).ravel() * amplitude
+        return np.asarray(np.floor(one * STEPS_A_PIXEL + 0.5), np.float64)
+
+    drawn = [sum(map(pixels_of, places)) for places in coefficients_of(size, count)]
+    return np.array(drawn, np.float64).reshape(count, size * size)
 
 
 def signed_sums(parts: Reals) -> Reals:
@@ -110,7 +115,8 @@ def signed_sums(parts: Reals) -> Reals:
 
 def pixels(sums: Reals, rest: int) -> Bytes:
     """Whole pixels around `rest` from sums in 1 / 32."""
-    return np.clip(rest + np.floor((sums + STEPS_A_PIXEL // 2) / STEPS_A_PIXEL), 0, 255).astype(np.uint8)
+    whole = rest + np.floor((sums + STEPS_A_PIXEL // 2) / STEPS_A_PIXEL)
+    return np.asarray(np.clip(whole, 0, 255), np.uint8)
 
 
 @lru_cache(maxsize=4)
