@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +31,7 @@ OPEN_BYTES_MAX = 256 << 20
 _LOOK_PICTURES = 20
 
 Counts = npt.NDArray[np.int16]
+Mask = npt.NDArray[np.bool_]
 BurstKey = tuple[bytes, Kind, int, BurstShape]
 
 
@@ -45,6 +45,7 @@ class BurstReport:
     stored: Bytes
     read: Bytes
     margin: Bytes
+    present: Mask
 
 
 Observer = Callable[[BurstReport], None]
@@ -65,23 +66,39 @@ class ChannelReport:
 
 
 class _Burst:
-    """A burst that pictures are being added to."""
+    """A burst that pictures are being added to. Of a picture that comes more than once, the surest copy counts."""
 
     def __init__(self, shape: BurstShape) -> None:
         self.shape = shape
         self.content = np.zeros(shape.total_bytes, np.uint8)
         self.margin = np.zeros(shape.total_bytes, np.uint8)
-        self.lost = np.ones(shape.total_bytes, bool)
-        self.seen = np.zeros(shape.pictures, bool)
+        self.present = np.zeros(shape.total_bytes, bool)
+        self.sureness = np.full(shape.pictures, -1.0)
+
+    @property
+    def seen(self) -> int:
+        """Pictures that came."""
+        return int((self.sureness >= 0).sum())
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.seen.all())
+        """Whether all of them came."""
+        return self.seen == self.shape.pictures
 
-    def part(self, array: npt.NDArray[Any], picture: int) -> npt.NDArray[Any]:
-        """One picture's share of an array of the burst's bytes."""
-        start = picture * self.shape.picture_bytes
-        return array[start : start + self.shape.picture_bytes]
+    @property
+    def is_beyond_parity(self) -> bool:
+        """Whether so many bytes are missing that no codeword can come back."""
+        missing = (self.shape.pictures - self.seen) * self.shape.picture_bytes
+        return missing > self.shape.total_bytes - self.shape.data_bytes
+
+    def add(self, picture: int, content: Bytes, margin: Bytes, present: Mask) -> None:
+        """Take in a picture's bytes, unless a surer copy is there."""
+        sureness = float(margin.mean())
+        if sureness <= self.sureness[picture]:
+            return
+        self.sureness[picture] = sureness
+        part = slice(picture * self.shape.picture_bytes, (picture + 1) * self.shape.picture_bytes)
+        self.content[part], self.margin[part], self.present[part] = content, margin, present
 
 
 class BurstReader:
@@ -97,32 +114,24 @@ class BurstReader:
         self._modulators: dict[BurstShape, Modulator] = {}
         self.report = ChannelReport(placer.placement)
 
-    def add(self, picture: Picture) -> None:
-        """Take in one picture of the video; one that carries nothing legible is passed over."""
+    def add(self, picture: Picture) -> StripHeader | None:
+        """Take in one picture of the video; return its strip, None for one that carries nothing legible."""
         self.report.pictures += 1
         placed, lost = self._placer.place(picture)
         strip = read(placed.y, self._placer.placement.raster)
         if strip is None or strip.raster != self._placer.placement.raster:
-            return
+            return None
         self.report.read += 1
         self.report.strip = strip
         shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
         key = (strip.mark, strip.kind, strip.number, shape)
-        if key in self._done:
-            return
-        burst = self._open.get(key)
-        if burst is None:
-            self._make_room(shape.total_bytes)
-            burst = self._open[key] = _Burst(shape)
-        self._open.move_to_end(key)
-        if burst.seen[strip.picture]:
-            return
-        content, margin = burst.part(burst.content, strip.picture), burst.part(burst.margin, strip.picture)
-        self._modulator(shape).demodulate(placed, content, margin)
-        burst.part(burst.lost, strip.picture)[:] = False if lost is None else lost_bytes(shape, lost)
-        burst.seen[strip.picture] = True
-        if burst.is_complete:
-            self._close(key)
+        if key not in self._done:
+            self._close_complete(key)
+            content, margin = np.empty((2, shape.picture_bytes), np.uint8)
+            self._modulator(shape).demodulate(placed, content, margin)
+            present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
+            self._burst(key).add(strip.picture, content, margin, present)
+        return strip
 
     def finish(self) -> ChannelReport:
         """Correct what is still open; return what was seen."""
@@ -130,11 +139,19 @@ class BurstReader:
             self._close(next(iter(self._open)))
         return self.report
 
-    def _make_room(self, wanted: int) -> None:
-        held = sum(2 * burst.shape.total_bytes for burst in self._open.values())
-        while self._open and held + 2 * wanted > OPEN_BYTES_MAX:
-            key = next(iter(self._open))
-            held -= 2 * self._open[key].shape.total_bytes
+    def _burst(self, key: BurstKey) -> _Burst:
+        """The open burst of that key; a new one makes room for itself by closing those nobody added to for longest."""
+        if key not in self._open:
+            held = _held_bytes(key)
+            while self._open and held + sum(map(_held_bytes, self._open)) > OPEN_BYTES_MAX:
+                self._close(next(iter(self._open)))
+            self._open[key] = _Burst(key[-1])
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def _close_complete(self, but: BurstKey) -> None:
+        """Close complete bursts when another one's pictures come: until then a better copy may follow."""
+        for key in [key for key, burst in self._open.items() if key != but and burst.is_complete]:
             self._close(key)
 
     def _close(self, key: BurstKey) -> None:
@@ -145,8 +162,9 @@ class BurstReader:
         if burst.is_complete or not (corrected < 0).any():
             self._done.add(key)
         if self._observe:
-            report = BurstReport(key, int(burst.seen.sum()), corrected, burst.content, read_bytes, burst.margin)
-            self._observe(report)
+            self._observe(
+                BurstReport(key, burst.seen, corrected, burst.content, read_bytes, burst.margin, burst.present)
+            )
         for image in frames_in(data):
             self._emit(image)
 
@@ -163,21 +181,27 @@ class BurstReader:
         return self._modulators[shape]
 
 
+def _held_bytes(key: BurstKey) -> int:
+    return 3 * key[-1].total_bytes
+
+
 def _corrected(burst: _Burst) -> tuple[Bytes, Counts]:
     """The data bytes of a burst, corrected as far as can be, and how many were corrected in each codeword."""
     shape = burst.shape
     if shape.modulation.code == Code.XOR:
-        data, wrong, rebuilt = correct_blocks(burst.content, shape.modulation.parity)
-        return data, np.array([-1] * len(wrong) + [rebuilt], np.int16)
+        found = correct_blocks(burst.content, shape.modulation.parity, ~burst.present)
+        return found.content, np.array([-1] * len(found.wrong) + [found.rebuilt], np.int16)
     size = CODEWORD_BYTES * shape.width
     matrix = burst.content[:size].reshape(CODEWORD_BYTES, shape.width)
+    data = matrix[: CODEWORD_BYTES - shape.modulation.parity].reshape(-1)
+    if burst.is_beyond_parity:
+        return data, np.full(shape.width, -1, np.int16)
     margin = burst.margin[:size].reshape(CODEWORD_BYTES, shape.width)
-    lost = burst.lost[:size].reshape(CODEWORD_BYTES, shape.width) if burst.lost.any() else None
-    report = correct(matrix, shape.modulation.parity, lost, margin)
-    return matrix[: CODEWORD_BYTES - shape.modulation.parity].reshape(-1), report.corrected
+    lost = None if burst.present.all() else ~burst.present[:size].reshape(CODEWORD_BYTES, shape.width)
+    return data, correct(matrix, shape.modulation.parity, lost, margin).corrected
 
 
-def lost_bytes(shape: BurstShape, macroblocks: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def lost_bytes(shape: BurstShape, macroblocks: Mask) -> Mask:
     """Which bytes of a picture lie in those macroblocks of the data area, if only with a part of theirs.
 
     Shapes: `macroblocks` bool[macroblocks of all of the data area]; bool[picture_bytes].
@@ -185,7 +209,7 @@ def lost_bytes(shape: BurstShape, macroblocks: npt.NDArray[np.bool_]) -> npt.NDA
     raster, modulation = shape.raster, shape.modulation
     used = macroblocks[: raster.macroblocks]
     if modulation.family != Family.CELLS:
-        repeated: npt.NDArray[np.bool_] = np.repeat(used, shape.picture_bytes // raster.macroblocks)
+        repeated: Mask = np.repeat(used, shape.picture_bytes // raster.macroblocks)
         return repeated
     side, bits = modulation.second >> 1, modulation.first
     cells = np.arange(shape.picture_bytes * 8 // bits + 1)
@@ -196,7 +220,8 @@ def lost_bytes(shape: BurstShape, macroblocks: npt.NDArray[np.bool_]) -> npt.NDA
         np.minimum((rows * side + side - 1) // 16, last_row) * raster.columns + (columns * side + side - 1) // 16
     ]
     bytes_ = np.arange(shape.picture_bytes)
-    return np.logical_or(hit[bytes_ * 8 // bits], hit[(bytes_ * 8 + 7) // bits])
+    touched: Mask = np.logical_or(hit[bytes_ * 8 // bits], hit[(bytes_ * 8 + 7) // bits])
+    return touched
 
 
 def frames_in(data: Bytes) -> Iterator[Bytes]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, lost_bytes
+from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.locate import Placement, Placer, locate
@@ -176,15 +176,6 @@ def _checked_blocks(read: Bytes, shape: BurstShape, present: Mask) -> _Checked:
     return _Checked(known, differs & known, used, lost, filled)
 
 
-def _seen(report: BurstReport) -> Mask:
-    """bool[pictures]: what is left of a picture that was not seen is zeros, margins too."""
-    shape = report.key[3]
-    pages = (shape.pictures, shape.picture_bytes)
-    if report.pictures_seen == shape.pictures:
-        return np.ones(shape.pictures, bool)
-    return np.asarray(report.read.reshape(pages).any(axis=1) | report.margin.reshape(pages).any(axis=1))
-
-
 def macroblock_of_bytes(shape: BurstShape) -> Counts:
     """int64[picture_bytes]: the macroblock of the data area in which each byte of a picture lies, or begins."""
     raster, modulation = shape.raster, shape.modulation
@@ -201,8 +192,8 @@ class ChannelSurvey:
     """The figures of one reel. `channel` is there when all of it was read.
 
     `margins` int64[2, 256] counts the bytes read by margin: right ones (or not known), wrong ones. `heat_wrong` and
-    `heat_known` int64[macroblocks of the full data area] count bytes. `cut_off` bool[the same] cannot be seen whole in
-    any picture. `grey` pictures are flat. `stated` says how many bursts of a kind there should be.
+    `heat_known` int64[macroblocks of the full data area] count bytes. What is cut off counts as neither. `grey`
+    pictures are flat. `stated` says how many bursts of a kind there should be.
     """
 
     source: str
@@ -211,7 +202,6 @@ class ChannelSurvey:
     heat_wrong: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     heat_known: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
     video_size: tuple[int, int] = (0, 0)
-    cut_off: Mask | None = None
     grey: int = 0
     profile_number: int | None = None
     stated: dict[Kind, int] = field(default_factory=lambda: {Kind.LEADER: 2})
@@ -232,10 +222,8 @@ class ChannelSurvey:
         """Take in a burst; of one that comes twice, the better reading counts."""
         mark, kind, number, shape = report.key
         pages = (shape.pictures, shape.picture_bytes)
-        seen = _seen(report)
-        present = np.repeat(seen, shape.picture_bytes)
-        if self.cut_off is not None:
-            present &= np.tile(~lost_bytes(shape, self.cut_off), shape.pictures)
+        present = report.present
+        seen = np.asarray(present.reshape(pages).any(axis=1))
         checked = _checked(report, present)
         wrong = checked.wrong.reshape(pages)
         for margin, bad, there in zip(report.margin.reshape(pages), wrong, present.reshape(pages), strict=True):
@@ -347,9 +335,8 @@ class ChannelSurvey:
             gone = [f"{lost} of {total} codewords could not be corrected"] if lost else []
             gone += [f"{len(missing)} bursts are missing"] if missing else []
             return f"Damaged: {' and '.join(gone)}. Whether parity brings them back is for `bytereel verify` to say."
-        used = f"{cliff.worst} of {cliff.allowed}" + (
-            "" if cliff.allowed > 1 else " wrong blocks that a group can take"
-        )
+        unit = "wrong blocks that a group can take" if self.modulation.code == Code.XOR else "parity bytes"
+        used = f"{cliff.worst} of {cliff.allowed} {unit}"
         return f"Exact: all {total} codewords came back, {cliff.distance}; the worst used {used}."
 
     def to_dict(self) -> dict[str, Any]:
@@ -412,7 +399,7 @@ def _survey_pictures(survey: ChannelSurvey, pictures: Iterator[Picture]) -> bool
         return False
     height, width = first[0].y.shape
     placer = Placer(placement, width, height)
-    survey.video_size, survey.cut_off = (width, height), placer.lost
+    survey.video_size = (width, height)
     bursts = BurstReader(placer, survey.learn, survey.observe)
     for picture in chain(first, pictures):
         known = bursts.report.read

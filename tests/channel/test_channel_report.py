@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bytereel_codec.burst_reader import BurstReport
+from bytereel_codec.burst_reader import BurstReport, lost_bytes
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.modulation import Code, Family, Modulation
@@ -59,7 +59,8 @@ def damaged(
         stored[part], margin[part], lost[part] = 0, 0, True
     read = stored.copy()
     done = correct(matrix, shape.modulation.parity, lost[:size].reshape(matrix.shape))
-    return BurstReport((b"ab", kind, number, shape), shape.pictures - len(unseen), done.corrected, stored, read, margin)
+    key = (b"ab", kind, number, shape)
+    return BurstReport(key, shape.pictures - len(unseen), done.corrected, stored, read, margin, ~lost)
 
 
 @settings(deadline=None)
@@ -105,8 +106,10 @@ def test_a_picture_that_was_not_seen_is_lost_and_no_place_for_errors() -> None:
 def test_what_was_cut_off_is_neither_right_nor_wrong() -> None:
     cut_off = np.zeros(RASTERS["144p"].columns * RASTERS["144p"].rows_max, bool)
     cut_off[[0, 17]] = True
-    survey = ChannelSurvey("x", cut_off=cut_off)
-    survey.observe(damaged(SMALL, [0, 40 * 18 + 1]))
+    survey = ChannelSurvey("x")
+    report = damaged(SMALL, [0, 40 * 18 + 1])
+    report.present &= np.tile(~lost_bytes(SMALL, cut_off), SMALL.pictures)
+    survey.observe(report)
     assert (survey.heat_known[cut_off] == 0).all()
     assert survey.heat_wrong.sum() == survey.heat_wrong[40] == 1
     assert survey.bytes_read == SMALL.total_bytes - 2 * SMALL.pictures * 18
@@ -143,7 +146,8 @@ def test_the_xor_code_counts_groups_and_their_wrong_blocks() -> None:
     stored[[7, 9, xor_blocks.SLOT_BYTES, xor_blocks.SLOT_BYTES * (groups + 1) + 3]] ^= 1
     margin, none = np.full(len(stored), 128, np.uint8), np.zeros(0, np.int16)
     survey = ChannelSurvey("x")
-    survey.observe(BurstReport((b"ab", Kind.DATA, 0, shape), 4, none, stored, stored, margin))
+    present = np.ones(len(stored), bool)
+    survey.observe(BurstReport((b"ab", Kind.DATA, 0, shape), 4, none, stored, stored, margin, present))
     cliff = survey.cliff
     assert (cliff.allowed, cliff.codewords, cliff.lost, cliff.worst) == (1, groups, 1, 1)
     assert survey.in_order[0].wrong.tolist() == [2, 0, 0, 0]

@@ -106,6 +106,24 @@ def test_copying_and_lossless_encoding_change_no_sample(source: Path, done: Any,
     assert max(steps) - min(steps) < Fraction(1, 100)
 
 
+def test_copying_out_of_matroska_keeps_pictures_that_are_stored_out_of_order(source: Path, tmp_path: Path) -> None:
+    recode(source, tmp_path / "coded", Recipe.parse("x264:crf=23,mkv"))
+    recode(tmp_path / "coded", tmp_path / "copied", Recipe.parse("copy:mp4"))
+    before, after = shown(tmp_path / "coded"), shown(tmp_path / "copied")
+    assert after.pictures.shape == before.pictures.shape
+    assert (after.pictures == before.pictures).all()
+
+
+def test_the_encoder_chooses_its_own_kinds_of_pictures(source: Path, tmp_path: Path) -> None:
+    def keys(text: str) -> int:
+        recode(source, tmp_path / "target", Recipe.parse(text))
+        with av.open(str(tmp_path / "target")) as container:
+            return sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
+
+    assert keys("x264:qp=20,keyint=1") == PICTURES
+    assert keys("x264:qp=20,keyint=1 > x264:crf=23,preset=ultrafast") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [("copy:mkv", "matroska"), ("copy:ts", "mpegts"), ("x264:mkv", "matroska"), ("vp9", "webm"), ("vp9:mp4", "mp4")],

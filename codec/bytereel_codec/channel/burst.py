@@ -46,7 +46,7 @@ class BurstShape:
     def data_bytes(self) -> int:
         """What is left for frames."""
         if self.modulation.code == Code.XOR:
-            return xor_blocks.capacity(self.total_bytes, self.modulation.parity)
+            return int(xor_blocks.capacity(self.total_bytes, self.modulation.parity))
         return self.width * (CODEWORD_BYTES - self.modulation.parity)
 
     @property

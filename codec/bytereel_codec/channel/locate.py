@@ -30,6 +30,7 @@ _CELL_PIXELS_MIN = 2.0
 _CONTRAST_MIN = 0.25  # of a picture; faint strips alone make 0.7
 _SNAP = 0.12  # an edge as near to a whole pixel as this lies on it
 _SNAP_UNSCALED = 0.35
+_INSET_MAX = 2.0
 _CROP_MIN = 0.6  # pixels of the raster: edges less than this off are not off, for crops take whole ones
 _PLAIN = 0.5  # a rectangle this near to the window is the window, if the pattern matches as well there
 _PLAIN_SCORE = 0.995
@@ -230,13 +231,21 @@ def _fitted(windows: Sequence[Plane], raster: Raster, window: Plane, reading: Re
     readings = [(other, search(other, raster, rect[None])) for other in windows]
     views = [_view(other, cells, found, rect) for other, found in readings if found is not None] or views
     rect = _fit(views, cells, rect)
-    plain = np.array([0, 0, window.shape[1], window.shape[0]], np.float64)
-    edges, ends = np.concatenate((rect[:2], rect[:2] + rect[2:])), plain  # left, top, right, bottom; both begin at 0
-    near = _CROP_MIN * np.tile(ends[2:] / (raster.width, raster.height), 2)
-    edges = np.where(np.abs(edges - ends) < near, ends, edges)
-    is_near = np.abs(edges - ends).max() < _PLAIN
-    if is_near and _score(views, cells, plain) >= _PLAIN_SCORE * _score(views, cells, rect):
-        return plain
+    is_scaled = (np.abs(rect[2:] - (raster.width, raster.height)) >= _CROP_MIN).any()
+    return _filled(views, cells, rect, window.shape) if is_scaled else rect
+
+
+def _filled(views: Sequence[_View], cells: Cells, rect: Floats, shape: tuple[int, ...]) -> Floats:
+    """A scaled picture's rectangle with those edges on the window's edges that are likely to be there.
+
+    Crops take whole pixels of the raster, and no picture ends within the window: bars were cut off before.
+    """
+    rows, columns = shape
+    ends, edges = np.array([0.0, 0, columns, rows]), np.concatenate((rect[:2], rect[:2] + rect[2:]))
+    inward = (edges - ends) * (1, 1, -1, -1) * np.tile((cells.raster_width / columns, cells.raster_height / rows), 2)
+    if np.abs(edges - ends).max() < _PLAIN and _score(views, cells, ends) >= _PLAIN_SCORE * _score(views, cells, rect):
+        return ends
+    edges = np.where((inward > -_CROP_MIN) & (inward < _INSET_MAX), ends, edges)
     return np.concatenate((edges[:2], edges[2:] - edges[:2]))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from av.video.plane import VideoPlane
 
-from bytereel_codec.channel.raster import Plane as Plane
+from bytereel_codec.channel.raster import Plane
 
 
 def lines_of(plane: VideoPlane) -> Plane:

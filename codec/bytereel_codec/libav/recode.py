@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -32,16 +31,12 @@ from bytereel_codec.libav.planes import lines_of, samples_of
 from bytereel_codec.ranged import FileReader, RangedFile
 from bytereel_codec.sink import write_error
 
-if TYPE_CHECKING:
-    Packet = av.Packet[av.VideoStream]
-
 STEPS_MAX = 16
 TEXT_MAX = 1000
 SIDE_MAX = 4096
 _READ_BYTES = 1 << 20
 _WINDOW_MAX = 64
 _COPIES_MAX = 4096
-_REORDERED_MAX = 32
 _BLACK = (16, CHROMA_REST, CHROMA_REST)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _RATIO = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", re.ASCII)
@@ -235,28 +230,10 @@ def _encode(film: Film, out: av.container.OutputContainer, step: Step, color_ran
 def _copy(source: Path, target: Path, step: Step) -> None:
     with _opened(source) as (container, stream), av.open(str(target), "w", format=step.container) as out:
         copied = out.add_stream_from_template(stream)
-        for packet in _timed(packet for packet in container.demux(stream) if packet.size):
-            packet.stream = copied
-            out.mux(packet)
-
-
-def _timed(packets: "Iterator[Packet]") -> "Iterator[Packet]":
-    """The packets, all with a decoding time: Matroska leaves the first ones without."""
-    early: list[Packet] = []
-    for packet in packets:
-        if packet.dts is None and len(early) < _REORDERED_MAX:
-            early.append(packet)
-            continue
-        yield from _dated(early, packet.dts)
-        early = []
-        yield packet
-    yield from _dated(early, None)
-
-
-def _dated(packets: "list[Packet]", following: int | None) -> "Iterator[Packet]":
-    for number, packet in enumerate(packets):
-        packet.dts = packet.pts if following is None else following - (len(packets) - number) * (packet.duration or 1)
-        yield packet
+        for packet in container.demux(stream):
+            if packet.size:  # Matroska leaves the first ones without a decoding time; libav fills it in
+                packet.stream = copied
+                out.mux(packet)
 
 
 def _nearest(value: Fraction) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from bytereel_codec.channel.raster import Plane as Picture
 from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import GEOMETRIES
 from bytereel_codec.h264 import slice_start
 from bytereel_codec.header import parse_masked
-from bytereel_codec.libav.planes import Plane as Picture
 from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.macroblocks import (
     HEADER_BYTES,

@@ -176,7 +176,7 @@ def _lines(verdicts: Sequence[Mapping[str, Any]], trials: "Sequence[Trial]") -> 
         [(each["recipe"], each["profile"] or _NOTHING, _times(each["expansion"])) for each in verdicts],
     )
     second = table_lines(
-        ("THROUGH", "PROFILE", "COMES BACK", "EXPANSION", "SAMPLE", "DELIVERED", "CORRECTED", "LOST", "TIME"),
+        ("THROUGH", "PROFILE", "COMES BACK", "LONG REEL", "SAMPLE", "DELIVERED", "CORRECTED", "LOST", "TIME"),
         [_row(trial) for each in verdicts for trial in trials if trial.recipe == each["recipe"]],
     )
     return [*first, "", *second]

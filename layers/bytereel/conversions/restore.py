@@ -64,7 +64,7 @@ class RestoreConversion:
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures, whatever the segment's length; the key's derivation, and the places of all frames."""
         del stage
-        pictures = _FRAMES_HELD * plan["frame_bytes"]
+        pictures: int = _FRAMES_HELD * plan["frame_bytes"]
         scrypt_bytes: int = (1024 << plan["scrypt_log2_n"]) if plan["scrypt_log2_n"] else 0
         places: int = _PLACE_BYTES * plan["frames"]
         return pictures + scrypt_bytes + places
