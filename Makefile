@@ -8,10 +8,10 @@ PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SOURCES := codec layers functions localstack tests bench demo
 
-.PHONY: help setup demo emulate test e2e bench bench-cloud lint types imports check format clean
+.PHONY: help setup demo emulate test e2e bench bench-cloud bench-channel lint types imports check format clean
 
 help:  ## list the targets
-	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv and install bytereel with its tools in it
 
@@ -32,6 +32,9 @@ bench: $(READY)  ## measure what must be reached, beside openssl, cp, x264 and F
 
 bench-cloud: $(READY)  ## the same for the road on an emulated cloud
 	@$(PYTHON) -m bench.run cloud $(ARGS)
+
+bench-channel: $(READY)  ## what survives which re-encode, and at what cost (ARGS=--quick to try out)
+	@$(PYTHON) -m bench.run channel $(ARGS)
 
 lint: $(READY)  ## ruff: rules and format
 	@$(PYTHON) -m ruff check .

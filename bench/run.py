@@ -18,6 +18,7 @@ from bench.rows import Row, as_text
 
 KEPT = Path(__file__).parent / "results"
 TRIED = Path("build/bench")
+TITLES["channel"] = "The profiles that survive another encoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ def _measured(suite: str, place: Place, scale: Scale, only: str) -> Iterator[Row
             "heard": lambda: cloud.measure_heard(place, 2 * scale.rounds),
         },
     }
+    if suite == "channel":
+        from bench import channel
+
+        suites[suite] = dict(channel.measurements(place, quick=scale is QUICK))
     for name, measurement in suites[suite].items():
         if name.startswith(only):
             yield from measurement()

@@ -11,7 +11,7 @@ Source: FORMAT.md sections 12 to 16.
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,17 @@ from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.locate import Placement, Placer, locate
 from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulator
 from bytereel_codec.channel.modulators import modulator_for
-from bytereel_codec.channel.raster import Picture
+from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.reed_solomon import correct
-from bytereel_codec.channel.strip import StripHeader, read
+from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.xor_blocks import correct as correct_blocks
 from bytereel_codec.header import MASKED_MAGIC, Kind, parse_masked
 from bytereel_codec.macroblocks import HEADER_BYTES
 
 OPEN_BYTES_MAX = 256 << 20
-_LOOK_PICTURES = 20
+LOOK_PICTURES = 20
+LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
+_SAME_MEAN_MAX = 3.0
 
 Counts = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
@@ -104,7 +106,7 @@ class _Burst:
 class BurstReader:
     """Takes in pictures in any order and gives out the frames of bursts. Not for use by two threads at once."""
 
-    def __init__(self, placer: Placer, emit: Callable[[Bytes], None], observe: Observer | None = None) -> None:
+    def __init__(self, placer: Placer, emit: Callable[[Bytes], object], observe: Observer | None = None) -> None:
         """`emit` takes a frame's image as it stood in the burst, header masked: uint8[n], good for the call."""
         self._placer = placer
         self._emit = emit
@@ -117,10 +119,14 @@ class BurstReader:
     def add(self, picture: Picture) -> StripHeader | None:
         """Take in one picture of the video; return its strip, None for one that carries nothing legible."""
         self.report.pictures += 1
-        placed, lost = self._placer.place(picture)
-        strip = read(placed.y, self._placer.placement.raster)
-        if strip is None or strip.raster != self._placer.placement.raster:
+        if picture.y.shape != self._placer.video_shape:
             return None
+        placed, lost = self._placer.place(picture)
+        raster = self._placer.placement.raster
+        reading = search(placed.y, raster, np.array([[0, 0, raster.width, raster.height]], np.float64))
+        if reading is None:
+            return None
+        strip = reading.header
         self.report.read += 1
         self.report.strip = strip
         shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
@@ -128,7 +134,7 @@ class BurstReader:
         if key not in self._done:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
-            self._modulator(shape).demodulate(placed, content, margin)
+            self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)
             present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
             self._burst(key).add(strip.picture, content, margin, present)
         return strip
@@ -183,6 +189,18 @@ class BurstReader:
 
 def _held_bytes(key: BurstKey) -> int:
     return 3 * key[-1].total_bytes
+
+
+def _levelled(picture: Picture, reading: Reading) -> Picture:
+    """The picture with its luma at rest again: what lies between the strips' dark and light cells is that.
+
+    Gain moves the level, and with it the sign of every block's mean. Cells do without: they find their own levels.
+    """
+    offset = LUMA_REST - round((reading.dark + reading.light) / 2)
+    if offset == 0 or reading.header.modulation.family == Family.CELLS:
+        return picture
+    table = np.clip(np.arange(256) + offset, 0, 255).astype(np.uint8)
+    return picture._replace(y=table[picture.y])
 
 
 def _corrected(burst: _Burst) -> tuple[Bytes, Counts]:
@@ -244,15 +262,41 @@ def frames_in(data: Bytes) -> Iterator[Bytes]:
             return
 
 
+def placer_for(pictures: Iterator[Picture]) -> Placer | None:
+    """How to bring a video's pictures back into place, from its first ones; None when none of them shows a strip.
+
+    Pictures that a platform repeated are looked at once.
+    """
+    found: list[Picture] = []
+    for picture in islice(pictures, LOOK_PICTURES_MAX):
+        if not found or _differ(picture, found[-1]):
+            found.append(picture)
+        if len(found) == LOOK_PICTURES:
+            break
+    placement = locate([picture for picture in found if picture.y.shape == found[0].y.shape])
+    height, width = found[0].y.shape if found else (0, 0)
+    return Placer(placement, width, height) if placement else None
+
+
+def _differ(one: Picture, other: Picture) -> bool:
+    """Whether two pictures are not the same one shown again, going by the line that changed most."""
+    if one.y.shape != other.y.shape:
+        return True
+    step = np.abs(one.y[::8, ::8].astype(np.int16) - other.y[::8, ::8])
+    return float(step.mean(axis=1).max()) > _SAME_MEAN_MAX
+
+
 def read_bursts(
-    pictures: Iterator[Picture], emit: Callable[[Bytes], None], observe: Observer | None = None
+    show: Callable[[], Iterator[Picture]], emit: Callable[[Bytes], object], observe: Observer | None = None
 ) -> ChannelReport | None:
-    """Give the frames of a video's pictures to `emit`; None when none of the first pictures shows a strip."""
-    first = list(islice(pictures, _LOOK_PICTURES))
-    placement = locate(first)
-    if placement is None:
+    """Give the frames of a video's pictures to `emit`; None when none of the first pictures shows a strip.
+
+    `show` gives the pictures from the start, each time it is called.
+    """
+    placer = placer_for(show())
+    if placer is None:
         return None
-    reader = BurstReader(Placer(placement, first[0].y.shape[1], first[0].y.shape[0]), emit, observe)
-    for picture in chain(first, pictures):
+    reader = BurstReader(placer, emit, observe)
+    for picture in show():
         reader.add(picture)
     return reader.finish()

@@ -32,7 +32,7 @@ CANVASES_KEPT = 3
 class BurstWriter:
     """Writes the bursts of one reel. Not for use by two threads at once."""
 
-    def __init__(self, geometry: BurstGeometry, reel_id: bytes, keep: Callable[[Bytes], None] | None = None) -> None:
+    def __init__(self, geometry: BurstGeometry, reel_id: bytes, keep: Callable[[Bytes], object] | None = None) -> None:
         self._keep = keep
         self._geometry = geometry
         self._mark = reel_id[:MARK_BYTES]

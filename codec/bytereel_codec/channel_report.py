@@ -7,34 +7,33 @@ the reel's files: that is `verify`.
 Source: FORMAT.md sections 13 to 16.
 """
 
-import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport
+from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, placer_for
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.locate import Placement, Placer, locate
+from bytereel_codec.channel.locate import Placement, Placer
 from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulation
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Flag, Kind, parse_masked
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.profiles import PROFILES
-from bytereel_codec.ranged import FileReader, RangedFile
+from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.scan import is_reel, no_reel
+from bytereel_codec.threads import Progress
 
 Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 SIGMAS = 3
-_READ_BYTES = 1 << 20
 _LOOK_PICTURES = 20
 _BURSTS_MAX = 1 << 16
 _CELL_ROWS = 8  # no cell of a strip is lower
@@ -367,9 +366,7 @@ class ChannelSurvey:
         }
 
 
-def survey_channel(
-    source: Path, *, workers: int = 1, progress: Callable[[int, int | None], None] | None = None
-) -> ChannelSurvey:
+def survey_channel(source: Path, *, workers: int = 1, progress: Progress | None = None) -> ChannelSurvey:
     """Read a lossy reel and return its figures. `progress` takes the bytes read so far, and all of them.
 
     Raises: Permanent `source.missing`, `source.unreadable`, `channel.none` (a reel of samples), `reel.none`.
@@ -378,34 +375,31 @@ def survey_channel(
 
     survey = ChannelSurvey(str(source))
     with FileReader(source) as reader:
-        file = RangedFile(reader)
-
-        def pictures() -> Iterator[Picture]:
-            for picture in shown_pictures(io.BufferedReader(file, _READ_BYTES), threads=workers):
-                if progress:
-                    progress(min(file.tell(), reader.size_bytes), reader.size_bytes)
-                yield picture
-
-        if not _survey_pictures(survey, pictures()):
+        placer = placer_for(shown_pictures(buffered_file(reader), threads=workers))
+        if placer is None or not _survey_pictures(survey, placer, _told(reader, workers, progress)):
             raise _no_channel(source, reader)
     return survey
 
 
-def _survey_pictures(survey: ChannelSurvey, pictures: Iterator[Picture]) -> bool:
+def _told(reader: FileReader, workers: int, progress: Progress | None) -> Iterator[Picture]:
+    """All pictures of the video, with word of how far the file was read."""
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    file = buffered_file(reader)
+    for picture in shown_pictures(file, threads=workers):
+        if progress:
+            progress(min(file.raw.tell(), reader.size_bytes), reader.size_bytes)
+        yield picture
+
+
+def _survey_pictures(survey: ChannelSurvey, placer: Placer, pictures: Iterator[Picture]) -> bool:
     """Read all pictures into the survey; False when they show no burst."""
-    first = list(islice(pictures, _LOOK_PICTURES))
-    placement = locate(first)
-    if placement is None:
-        return False
-    height, width = first[0].y.shape
-    placer = Placer(placement, width, height)
+    height, width = placer.video_shape
     survey.video_size = (width, height)
     bursts = BurstReader(placer, survey.learn, survey.observe)
-    for picture in chain(first, pictures):
-        known = bursts.report.read
-        bursts.add(picture)
-        if bursts.report.read == known:
-            survey.grey += _is_grey(placer.place(picture)[0].y, placement.raster)
+    for picture in pictures:
+        if bursts.add(picture) is None and picture.y.shape == placer.video_shape:
+            survey.grey += _is_grey(placer.place(picture)[0].y, placer.placement.raster)
     survey.channel = bursts.finish()
     return bool(survey.bursts)
 

@@ -58,6 +58,8 @@ class DecodeReport:
     recovered_frames: int
     lost: tuple[tuple[int, int], ...] = ()
     reasons: tuple[str, ...] = ()
+    corrected_bytes: int = 0
+    """What the parity inside bursts set right; 0 for a reel of samples."""
 
     @property
     def whole(self) -> bool:
@@ -254,4 +256,5 @@ class _Decoding:
             len(self._reel.recovered),
             self._lost.ranges,
             self._lost.reasons,
+            self._reel.channel.corrected_bytes if self._reel.channel else 0,
         )

@@ -216,7 +216,8 @@ class _Encoding:
         parameters = replace(self._parameters, segments=layout.segments, groups=shape.groups, columns=shape.columns)
         sizes: dict[int, ChunkSizes] = {}
         numbers = iter(range(shape.segments))
-        with FileReader(self._kept.finish() if self._kept else target.partial) as reader:
+        with FileReader(target.partial) as written:
+            reader = self._kept or written
             reel = Reel(reader, frames_of_reel(reader, parameters.reel_id))
             sink.start_again()
 

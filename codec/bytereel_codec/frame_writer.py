@@ -8,7 +8,7 @@ from bytereel_codec.geometry import AnyGeometry, BurstGeometry
 from bytereel_codec.header import FrameHeader
 from bytereel_codec.picture import PictureWriter
 
-Keep = Callable[[Bytes], None]
+Keep = Callable[[Bytes], object]
 """Takes a frame's image as it stands in its burst."""
 
 

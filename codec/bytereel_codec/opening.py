@@ -1,15 +1,16 @@
 """Opening the reel in a file, whatever the file is: a video as it was written, a pipe, a container that needs libav."""
 
-import io
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
+from bytereel_codec.channel.raster import Picture
 from bytereel_codec.envelope import Secret
-from bytereel_codec.ranged import FileReader, RangedFile, RangedReader, read_range
+from bytereel_codec.ranged import BytesReader, FileReader, RangedReader, buffered_file, read_range
 from bytereel_codec.reel import Reel
 from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
@@ -17,7 +18,6 @@ from bytereel_codec.sink import TargetFile, write_error
 from bytereel_codec.sources import read_fully
 
 _SPOOL_BYTES = 1 << 20
-_READ_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
 _TS_PACKET_BYTES = 188
 
@@ -88,13 +88,11 @@ def frames_of_bursts(videos: Iterable[bytes]) -> Iterator[Reel]:
     Raises: Permanent `reel.none`; Temporary `target.full`.
     """
     from bytereel_codec.burst_reader import read_bursts
-    from bytereel_codec.libav.pictures import shown_pictures
 
     with KeptFrames(None) as kept:
         for video in videos:
-            read_bursts(shown_pictures(io.BytesIO(video)), kept.write)
-        with FileReader(kept.finish()) as reader:
-            yield fully_indexed(reader, None)
+            read_bursts(partial(_shown, BytesReader(video)), kept.write)
+        yield fully_indexed(kept, None)
 
 
 def reel_of_bursts(
@@ -105,21 +103,23 @@ def reel_of_bursts(
     The caller closes it. Raises: as `fully_indexed`; Temporary `target.full`.
     """
     from bytereel_codec.burst_reader import read_bursts
-    from bytereel_codec.libav.pictures import shown_pictures
 
     with ExitStack() as stack:
         kept = stack.enter_context(KeptFrames(None))
-        report = read_bursts(
-            shown_pictures(io.BufferedReader(RangedFile(reader), _READ_BYTES), threads=workers), kept.write
-        )
+        report = read_bursts(partial(_shown, reader, workers), kept.write)
         if report is None:
             return None
-        frames = stack.enter_context(FileReader(kept.finish()))
-        reel = fully_indexed(frames, secret, reel_id)
+        reel = fully_indexed(kept, secret, reel_id)
         reel.channel = report
         reel.closes = stack.pop_all()
         weakref.finalize(reel, reel.closes.close)  # for those who keep it open and forget it
         return reel
+
+
+def _shown(reader: RangedReader, workers: int = 1) -> Iterator[Picture]:
+    from bytereel_codec.libav.pictures import shown_pictures
+
+    return shown_pictures(buffered_file(reader), threads=workers)
 
 
 def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from bytereel_codec.errors import Integrity, Permanent
 
+_FILE_BUFFER_BYTES = 1 << 20
 Buffer = bytes | bytearray | memoryview
 
 
@@ -141,6 +142,11 @@ class RangedFile(io.RawIOBase):
         count = self._reader.read_into(self._position, memoryview(buffer).cast("B"))
         self._position += count
         return count
+
+
+def buffered_file(reader: RangedReader) -> io.BufferedReader:
+    """A `RangedReader` as a file that is read a MiB at a time."""
+    return io.BufferedReader(RangedFile(reader), _FILE_BUFFER_BYTES)
 
 
 def read_exactly(reader: RangedReader, offset: int, buffer: memoryview) -> None:

@@ -23,6 +23,7 @@ from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry, geometry_of_profile
 from bytereel_codec.profiles import Profile
+from bytereel_codec.ranged import FileReader, buffered_file
 
 if TYPE_CHECKING:
     from bytereel_codec.burst_reader import ChannelReport
@@ -162,8 +163,8 @@ def _channel_of(delivered: Path) -> "ChannelReport | None":
     from bytereel_codec.burst_reader import read_bursts
     from bytereel_codec.libav.pictures import shown_pictures
 
-    with delivered.open("rb") as file:
-        return read_bursts(shown_pictures(file), lambda image: None)
+    with FileReader(delivered) as reader:
+        return read_bursts(lambda: shown_pictures(buffered_file(reader)), lambda image: None)
 
 
 def _data_bytes(reel: Path) -> int:

@@ -3,6 +3,7 @@
 Source: FORMAT.md section 5.
 """
 
+import os
 import tempfile
 import threading
 from pathlib import Path
@@ -32,8 +33,8 @@ class SampleStream:
         self._image = np.empty(0, np.uint8)
         self._stream = np.empty(0, np.uint8)
 
-    def write(self, image: Bytes) -> None:
-        """Add a frame's image, as it stands in a picture: uint8[n]."""
+    def write(self, image: Bytes) -> int:
+        """Add a frame's image, as it stands in a picture: uint8[n]. Return how many bytes were added."""
         padded = len(image) + -len(image) % MACROBLOCK_BYTES
         if len(self._image) < padded:
             self._image = np.empty(padded, np.uint8)
@@ -44,16 +45,21 @@ class SampleStream:
         self._stream[: len(start)] = np.frombuffer(start, np.uint8)
         end = write_macroblocks(self._image, len(image), self._table, 0, self._stream, len(start), self._raw)
         self._file.write(self._stream.data[:end])
+        return int(end)
 
 
 class KeptFrames:
-    """A temporary file of frames that several threads write, in any order; gone when the context ends."""
+    """A temporary file of frames that several threads write, in any order; gone when the context ends.
+
+    It is a `RangedReader` of what was written so far.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         """In `folder`, None: where the system keeps temporary files."""
         self._file = tempfile.NamedTemporaryFile(prefix=".bytereel-", dir=folder)  # noqa: SIM115 - closed by __exit__
         self._stream = SampleStream(self._file.file)
         self._lock = threading.Lock()
+        self._size = 0
 
     def __enter__(self) -> "KeptFrames":
         return self
@@ -63,15 +69,28 @@ class KeptFrames:
     ) -> None:
         self._file.close()
 
-    def write(self, image: Bytes) -> None:
-        """Keep a frame's image, as it stands in a picture. Raises: Temporary `target.full`."""
+    def write(self, image: Bytes) -> int:
+        """Keep a frame's image, as it stands in a picture; return where its first sample lies.
+
+        Raises: Temporary `target.full`.
+        """
         try:
             with self._lock:
-                self._stream.write(image)
+                start = self._size
+                self._size += self._stream.write(image)
+                self._file.flush()
+                return start + len(slice_start(0))
         except OSError as error:
             raise write_error(error, Path(self._file.name)) from error
 
-    def finish(self) -> Path:
-        """Where the frames can be read."""
-        self._file.flush()
-        return Path(self._file.name)
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were written."""
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """As `RangedReader.read_into`."""
+        done = 0
+        while done < len(buffer) and (count := os.preadv(self._file.fileno(), [buffer[done:]], offset + done)):
+            done += count
+        return done

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bytereel_codec.boxes import parse_segment_index
+from bytereel_codec.burst_video import reel_in_video
 from bytereel_codec.channel.raster import Raster
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
@@ -72,7 +73,7 @@ def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     """The reel in a ranged reader, its frames found by the index where that is right."""
     first, index = _read_index(reader)
     if first is None:
-        reel = reel_of_bursts(reader, secret)
+        reel = reel_in_video(reader, secret) or reel_of_bursts(reader, secret)
         if reel is not None:
             return reel
     if first is None or index is None or not index.fits(reader.size_bytes):

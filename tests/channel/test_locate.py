@@ -116,7 +116,7 @@ def test_pictures_as_written_stand_where_they_were_written(name: str) -> None:
     assert found.is_identity
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(SMALL_NAMES), st.integers(-7, 7), st.integers(-7, 7), st.sampled_from((0, 16, 128, 255)))
 def test_a_shift_is_found_to_the_pixel(name: str, x: int, y: int, filled: int) -> None:
     moved = through(
@@ -128,7 +128,7 @@ def test_a_shift_is_found_to_the_pixel(name: str, x: int, y: int, filled: int) -
     assert_shift(moved, name, x, y)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SMALL_NAMES), st.tuples(*[st.integers(2, 7)] * 4))
 def test_a_crop_is_found_to_the_pixel(name: str, crop: tuple[int, int, int, int]) -> None:
     assert_shift(through(reel(name), cropped(*crop)), name, -crop[0], -crop[1])
@@ -186,7 +186,7 @@ def test_range_gain_and_noise_do_not_move_the_picture(name: str, steps: tuple[St
     assert_shift(through(reel(name), *steps), name, 0, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(("360p", "480p")),
     st.tuples(*[st.sampled_from((0, 2, 3, 4, 6, 7))] * 4),
@@ -339,7 +339,7 @@ def visible_part(raster: Raster, steps: tuple[Step, ...]) -> list[Picture]:
     return through((*reel(raster.name), full), *steps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(("360p", "480p")),
     st.tuples(st.integers(0, 7), st.integers(0, 30), st.integers(0, 7), st.integers(0, 7)),
@@ -357,7 +357,7 @@ def test_lost_macroblocks_are_those_with_pixels_that_cannot_be_seen(name: str, c
     assert set(np.unique(result.y)) <= {LUMA_REST, 200}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(0, 7)] * 4))
 def test_a_cropped_picture_comes_back_but_for_what_was_cut(crop: tuple[int, int, int, int]) -> None:
     original = reel("360p")[1]

@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import av
@@ -227,9 +227,8 @@ def cell_chroma(plane: Array, rows: int, columns: int) -> Array:
     padded[:height, :width] = plane[:height, :width]
     weights = np.array([[7, 2, -1], [-1, 2, 7]]) / 8
     groups = padded.reshape(len(padded) // 3, 3, -1, 3)
-    return np.einsum("ai,gihj,bj->gahb", weights, groups, weights).reshape(
-        2 * len(groups), -1
-    )[:rows, :columns]  # fmt: skip
+    cells = np.einsum("ai,gihj,bj->gahb", weights, groups, weights)
+    return cells.reshape(2 * len(groups), -1)[:rows, :columns]
 
 
 @cache
@@ -331,11 +330,7 @@ def rebuilt(content: Array, lost: Array, group_blocks: int) -> bytes:
         members = range(group, slots, groups)
         bad = [slot for slot in members if wrong[slot]]
         if len(bad) == 1:
-            blocks[bad[0]] = bytes(BLOCK_BYTES)
-            for slot in members:
-                blocks[bad[0]] = xor(blocks[bad[0]], content[slot * SLOT_BYTES :][:BLOCK_BYTES].tobytes()) if (
-                    slot != bad[0]
-                ) else blocks[bad[0]]  # fmt: skip
+            blocks[bad[0]] = reduce(xor, (blocks[slot] for slot in members if slot != bad[0]), bytes(BLOCK_BYTES))
     return b"".join(blocks[:data])
 
 
@@ -386,8 +381,21 @@ class BurstAssembly(Assembly):
         self.add(Frame(header, payload))
 
 
-def frames_in_pictures(pictures: Iterable[Picture]) -> Iterator[Frame]:
-    """Yields the frames of all the bursts that the pictures belong to."""
+class Burst(NamedTuple):
+    """The bytes of a burst as they were read, and which of them were not."""
+
+    strip: Strip
+    content: Array
+    lost: Array
+
+    @property
+    def data(self) -> bytes:
+        undo = rebuilt if self.strip.code else corrected
+        return undo(self.content, self.lost, self.strip.parity)
+
+
+def bursts_in(pictures: Iterable[Picture]) -> Iterator[Burst]:
+    """Yields all the bursts that the pictures belong to."""
     bursts: dict[Strip, dict[int, Array]] = {}
     for picture in pictures:
         strip = strip_of(picture)
@@ -399,8 +407,7 @@ def frames_in_pictures(pictures: Iterable[Picture]) -> Iterator[Frame]:
         lost = np.ones((strip.pictures, size), bool)
         for number, part in found.items():
             content[number], lost[number] = part, False
-        undo = rebuilt if strip.code else corrected
-        yield from frames_of_burst(undo(content.ravel(), lost.ravel(), strip.parity))
+        yield Burst(strip, content.ravel(), lost.ravel())
 
 
 def decode_pictures(
@@ -415,7 +422,7 @@ def decode_pictures(
         BadReelError: another format version, or frames that contradict each other or their digests.
     """
     assemblies: dict[bytes, BurstAssembly] = {}
-    for frame in frames_in_pictures(pictures):
+    for frame in (frame for burst in bursts_in(pictures) for frame in frames_of_burst(burst.data)):
         assemblies.setdefault(frame.header.reel_id, BurstAssembly(frame.header)).add(frame)
     reels, secret = {}, Secret(passphrase, key)
     for reel_id, assembly in assemblies.items():

@@ -30,8 +30,8 @@ _CELL_PIXELS_MIN = 2.0
 _CONTRAST_MIN = 0.25  # of a picture; faint strips alone make 0.7
 _SNAP = 0.12  # an edge as near to a whole pixel as this lies on it
 _SNAP_UNSCALED = 0.35
-_INSET_MAX = 2.0
-_CROP_MIN = 0.6  # pixels of the raster: edges less than this off are not off, for crops take whole ones
+_CROP_MIN = 0.6  # pixels of the raster: an edge less than this outside the window is not, for crops take whole ones
+_INSET_MAX = 2.0  # pixels of the raster: an edge less than this inside it is not, but blurred by an encoder
 _PLAIN = 0.5  # a rectangle this near to the window is the window, if the pattern matches as well there
 _PLAIN_SCORE = 0.995
 _FIT_STEPS = (2.0, 1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
@@ -415,9 +415,9 @@ class Placer:
     def __init__(self, placement: Placement, video_width: int, video_height: int) -> None:
         """Args: a placement and the luma size of the video that it was found in."""
         self.placement = placement
-        self._size = (video_height, video_width)
+        self.video_shape = (video_height, video_width)
         raster = placement.raster
-        self._is_identity = placement.is_identity and self._size == (raster.height, raster.width)
+        self._is_identity = placement.is_identity and self.video_shape == (raster.height, raster.width)
         lost = self._lost_macroblocks()
         self.lost = lost if lost.any() else None
 
@@ -427,7 +427,7 @@ class Placer:
         Identity gives the very planes; else they are new. The mask is bool[macroblocks], the same for all pictures.
         Raises: Permanent `picture.size` when the picture has not the video's size.
         """
-        _check_size(picture, *self._size)
+        _check_size(picture, *self.video_shape)
         if self._is_identity:
             return picture, None
         placed = (self._placed(p, half, rest) for p, half, rest in zip(picture, (1, 2, 2), _RESTS, strict=True))

@@ -19,15 +19,17 @@ from bytereel_codec.libav.planes import lines_of, samples_of
 
 _log = logging.getLogger(__name__)
 _PIXELS_MAX = 3840 * 2160
+_FORMATS = ("yuv420p", "yuvj420p", "yuv420p10le")
 _NAL_SPS, _NAL_PPS = 7, 8
 _NOT_PICTURE = (6, _NAL_SPS, _NAL_PPS, 9)  # SEI and access unit delimiters say nothing that a reel needs
 
 
-def shown_pictures(file: BinaryIO, *, threads: int = 1) -> Iterator[Picture]:
+def shown_pictures(file: BinaryIO, *, threads: int = 1, start: float = 0.0) -> Iterator[Picture]:
     """Each picture of the file's first video stream as libavcodec decodes it, in the order of showing.
 
-    Planes are copied as they are, honouring their line size: uint8[height, width] each, good until the next picture.
-    Ends where libav gives up. Only 8-bit 4:2:0 comes out; other pictures are passed over.
+    Planes come as they are, honouring their line size: uint8[height, width] each. `start` is the share of the video's
+    time (0 to 1) from which on, or from a picture before it, they come. Ends where libav gives up. Only 4:2:0 comes
+    out, of 10 bits the upper 8; other pictures are passed over.
     """
     try:
         with av.open(file, mode="r", metadata_errors="ignore") as container:
@@ -37,8 +39,10 @@ def shown_pictures(file: BinaryIO, *, threads: int = 1) -> Iterator[Picture]:
             videos[0].thread_count = threads
             videos[0].thread_type = "AUTO" if threads > 1 else "NONE"
             videos[0].codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
+            if start > 0 and container.duration:
+                container.seek(int(start * container.duration) + (container.start_time or 0))
             for frame in container.decode(videos[0]):
-                if frame.format.name in ("yuv420p", "yuvj420p") and frame.width % 2 == frame.height % 2 == 0:
+                if frame.format.name in _FORMATS and frame.width % 2 == frame.height % 2 == 0:
                     yield Picture(*(np.ascontiguousarray(samples_of(plane)) for plane in frame.planes))
     except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
         _log.debug("libav gave up on the file: %s", error)

@@ -13,5 +13,9 @@ def lines_of(plane: VideoPlane) -> Plane:
 
 
 def samples_of(plane: VideoPlane) -> Plane:
-    """A plane's samples, not copied: uint8[height, width]."""
-    return lines_of(plane)[:, : plane.width]
+    """A plane's samples: uint8[height, width]; not copied where they have 8 bits, rounded where they have 10."""
+    lines = lines_of(plane)
+    if plane.line_size < 2 * plane.width:
+        return lines[:, : plane.width]
+    samples = lines[:, : 2 * plane.width].view(np.uint16)
+    return np.asarray(np.minimum((samples + 2) >> 2, 255), np.uint8)

@@ -48,6 +48,7 @@ def _proof(report: "DecodeReport") -> dict[str, object]:
         "sha256": report.sha256,
         "digest": report.digest,
         "recovered": f"{report.recovered_frames} pictures, from parity" if report.recovered_frames else None,
+        "corrected": f"{report.corrected_bytes} bytes, by parity in the pictures" if report.corrected_bytes else None,
         "lost": ranges_text(report.lost) if report.lost else None,
     }
 

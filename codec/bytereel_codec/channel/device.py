@@ -1,0 +1,81 @@
+"""What computes the symbols and the parity of lossy reels: this machine's cores, or an NVIDIA card.
+
+A card gives the same pictures, bytes and margins; only the time differs. Nothing of `numba.cuda` is loaded before it
+is asked for. The video codec itself stays libx264 on every machine.
+"""
+
+from enum import StrEnum
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bytereel_codec.channel.reed_solomon import CorrectionReport, Matrix
+from bytereel_codec.errors import Permanent
+
+
+class Device(StrEnum):
+    """What a user may ask for."""
+
+    AUTO = "auto"
+    """The card where one answers."""
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class ColumnCode(Protocol):
+    """The face of `channel.reed_solomon`, wherever it runs."""
+
+    def encode(self, matrix: Matrix, parity: int, first: int = 0, last: int | None = None) -> None:
+        """See `reed_solomon.encode`."""
+
+    def correct(
+        self,
+        matrix: Matrix,
+        parity: int,
+        lost: npt.NDArray[np.bool_] | Matrix | None = None,
+        margin: Matrix | None = None,
+        first: int = 0,
+        last: int | None = None,
+    ) -> CorrectionReport:
+        """See `reed_solomon.correct`."""
+
+
+def chosen(device: Device) -> Device:
+    """`CPU` or `CUDA`: what that choice comes to on this machine.
+
+    Raises: Permanent `device.none` when a card is asked for and none answers.
+    """
+    if device == Device.CPU:
+        return device
+    if has_card():
+        return Device.CUDA
+    if device == Device.CUDA:
+        raise Permanent(
+            "device.none",
+            "no CUDA card answers on this machine",
+            hint="take --device cpu, or see to the NVIDIA driver and the CUDA toolkit, as `numba -s` shows them",
+        )
+    return Device.CPU
+
+
+@lru_cache(maxsize=1)
+def has_card() -> bool:
+    """Whether a CUDA card, its driver and a compiler for it answer. Asked once a process."""
+    try:
+        from numba import cuda
+    except ImportError:  # a numba built without it
+        return False
+    return bool(cuda.is_available())
+
+
+def column_code(device: Device) -> ColumnCode:
+    """The Reed-Solomon code on that device. Raises: as `chosen`."""
+    if chosen(device) == Device.CUDA:
+        from bytereel_codec.channel.cuda import reed_solomon as on_card
+
+        return on_card
+    from bytereel_codec.channel import reed_solomon
+
+    return reed_solomon
