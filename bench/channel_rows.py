@@ -35,6 +35,7 @@ _RUNS_MIN, _SECONDS_MIN = 3, 0.4
 _YOUBIT_SECTION = "Peer: YouBit (PyPI)"
 _YOUBIT_BYTES = 4 * MEBIBYTE
 _YOUBIT_SECONDS_MAX = 300
+_YOUBIT_PYTHONS = ("python3.10", "python3.9")  # it asks for one before 3.11
 # Measured in November 2026 at YouBit's own settings on 10 MB of random bytes, on another machine.
 _YOUBIT_BEFORE = {1: (8.37, 0.38, 0.52), 2: (3.91, 0.70, 0.61)}
 
@@ -157,30 +158,38 @@ def measure_youbit(place: Place) -> Iterator[Row]:
     try:
         python = _installed(folder)
         rows = [row for bits in _YOUBIT_BEFORE for row in _youbit_rows(python, source, folder / f"bpp{bits}", bits)]
-    except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
+    except subprocess.CalledProcessError as error:
         rows = list(_youbit_rows_before(_reason(error)))
+    except (OSError, subprocess.TimeoutExpired, zipfile.BadZipFile) as error:
+        rows = list(_youbit_rows_before(type(error).__name__))
     yield from rows
     place.fresh("youbit")
 
 
 def _installed(folder: Path) -> Path:
-    """The Python of a new environment that has YouBit. Raises: SubprocessError when none can be made."""
-    known = [shutil.which(name) for name in ("python3.10", "python3.9")]
-    base = next((path for path in known if path), sys.executable)  # it asks for a Python before 3.11
+    """The Python of a new environment that has YouBit. Raises: CalledProcessError, TimeoutExpired, OSError."""
+    older = [path for name in _YOUBIT_PYTHONS if (path := shutil.which(name)) and _runs(path)]
+    base = older[0] if older else sys.executable
     python = folder / "environment" / "bin" / "python"
-    for command in (
-        [base, "-m", "venv", str(python.parents[1])],
-        [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "youbit"],
-    ):
+    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-color", "youbit"]
+    for command in ([base, "-m", "venv", str(python.parents[1])], install):
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=_YOUBIT_SECONDS_MAX)
     return python
 
 
-def _reason(error: Exception) -> str:
-    """The first thing that pip complained of, or what happened else."""
-    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
-    lines = [line.removeprefix("ERROR: ") for line in (said or "").splitlines() if line.startswith("ERROR: ")]
-    return lines[0] if lines else f"{type(error).__name__}: {error}"
+def _runs(python: str) -> bool:
+    command = [python, "-c", "import ensurepip, venv"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def _reason(error: subprocess.CalledProcessError) -> str:
+    """What pip complained of first, and at which package; the exit code where it, or YouBit, said nothing."""
+    told = [line.strip() for line in str(error.stderr or "").splitlines()]
+    complaints = [line.lstrip("ERO:\u00d7 ").rstrip(".") for line in told if line.startswith(("ERROR: ", "\u00d7 "))]
+    places = [line for line in str(error.stdout or "").splitlines() if line.startswith("Collecting ")]
+    if not complaints:
+        return f"exit code {error.returncode}"
+    return complaints[0] + (f" ({places[-1]})" if places else "")
 
 
 def _youbit_rows(python: Path, source: Path, folder: Path, bits: int) -> Iterator[Row]:
@@ -194,8 +203,7 @@ def _youbit_rows(python: Path, source: Path, folder: Path, bits: int) -> Iterato
 
 
 def _youbit_rows_before(reason: str) -> Iterator[Row]:
-    version = ".".join(map(str, sys.version_info[:2]))
-    yield Row(_YOUBIT_SECTION, "figures measured in this run", 0, "", note=f"on Python {version}: {reason}")
+    yield Row(_YOUBIT_SECTION, "figures measured in this run", 0, "", note=f"it did not install or run: {reason}")
     note = "measured in November 2026 on another machine, not in this run"
     for bits, (expansion, encoding, decoding) in _YOUBIT_BEFORE.items():
         yield Row(_YOUBIT_SECTION, f"bpp {bits}: expansion, measured earlier", expansion, "x", note=note)

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     stall_seconds: Annotated[float, Field(gt=0, le=86400 * 7)] = 900.0
     keep_done_days: Annotated[float, Field(gt=0, description="then a done job and its source go")] = 30.0
     parity_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    profiles_file: Annotated[Path | None, Field(description="TOML file of profiles of your own")] = None
     passphrase_file: Path | None = None
     key_file: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -208,10 +208,19 @@ def load_conversions(settings: Settings) -> Conversions:
     Raises: Permanent for a passphrase or key that cannot be used.
     """
     from bytereel_codec.envelope import secret_from_files
+    from bytereel_codec.profiles import PROFILES
 
     from bytereel.conversions.archive import ArchiveConversion
     from bytereel.conversions.restore import RestoreConversion
 
     secret = secret_from_files(settings.passphrase_file, settings.key_file)
-    found: tuple[Conversion, ...] = (ArchiveConversion(settings.parity_percent, secret), RestoreConversion(secret))
+    profiles = dict(PROFILES)
+    if settings.profiles_file:
+        from bytereel_codec.profile_files import load_profiles
+
+        profiles |= load_profiles(settings.profiles_file)
+    found: tuple[Conversion, ...] = (
+        ArchiveConversion(settings.parity_percent, secret, profiles=profiles),
+        RestoreConversion(secret),
+    )
     return {conversion.name: conversion for conversion in found}

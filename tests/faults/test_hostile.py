@@ -279,7 +279,7 @@ def test_a_leader_that_lies_about_the_size_is_not_believed(size):
 @pytest.mark.parametrize("size", [10**11, 2**62])
 def test_a_restore_plans_no_more_segments_than_the_reel_holds(size):
     reel = lone_reel(Leader("x", size_bytes=size, segments=size // SPAN), bytes(100))
-    index = segment_index(SMALL, [(len(reel), 3)])
+    index = segment_index(SMALL.frames_per_second, [(len(reel), 3)])
     for hostile in (reel, box(b"ftyp", b"iso6") + index + reel):
         plan = RestoreConversion().plan(BytesReader(hostile), "x.mp4", "original")
         assert len(plan.segments) <= 1
@@ -309,7 +309,7 @@ def test_a_short_frame_in_the_middle_is_no_end():
 @pytest.mark.parametrize("size", [0, 2**31 - 1])
 @pytest.mark.parametrize("pictures", [0, 1, 4_000_000])
 def test_an_index_that_lies(tmp_path, size, pictures):
-    index = segment_index(SMALL, [(size, pictures % (2**32 // FRAME_TICKS))] * 65535)
+    index = segment_index(SMALL.frames_per_second, [(size, pictures % (2**32 // FRAME_TICKS))] * 65535)
     (tmp_path / "reel").write_bytes(box(b"ftyp", b"iso6") + index + REEL)
     with open_reel(tmp_path / "reel") as file:
         assert file.read() == CONTENT
@@ -318,7 +318,7 @@ def test_an_index_that_lies(tmp_path, size, pictures):
 @fuzzing
 @given(st.binary(max_size=200), st.integers(0, 44), st.integers(0, 255))
 def test_any_index_is_parsed_or_refused(noise, place, value):
-    good = bytearray(box(b"ftyp") + segment_index(SMALL, [(5, 1), (6, 2)]))
+    good = bytearray(box(b"ftyp") + segment_index(SMALL.frames_per_second, [(5, 1), (6, 2)]))
     good[place] = value
     for content in (noise, bytes(good), bytes(good[: len(noise)]), bytes(good) + noise):
         try:

@@ -187,7 +187,7 @@ def test_a_block_of_each_xor_group_may_be_wrong(modulation: Modulation, size: in
 
 @settings(max_examples=12, deadline=None)
 @given(
-    case=cases(st.sampled_from(["rugged", "stream", "classic16"])),
+    case=cases(drawn_profiles()),
     dice=st.randoms(use_true_random=False),
     again=st.integers(0, 5),
 )

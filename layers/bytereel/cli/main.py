@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 import typer
 from typer.exceptions import TyperException
 
-from bytereel.cli import channel, doctor, gateway, jobs, reels, road, survive
+from bytereel.cli import channel, doctor, gateway, jobs, profiles, reels, road, survive
 from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
 from bytereel.cli.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
@@ -48,7 +48,7 @@ def bytereel(
         raise typer.Exit(ExitCode.USAGE)
 
 
-for group in (reels, channel, survive, road, jobs, gateway, doctor):
+for group in (reels, profiles, channel, survive, road, jobs, gateway, doctor):
     group.register(app)
 
 

@@ -39,7 +39,7 @@ def parse_range(text: str) -> ByteRange:
     start, colon, end = text.partition(":")
     if not colon:
         raise typer.BadParameter(f"{text!r} is no range such as 0:4096, 1MiB: or :100")
-    found = ByteRange(_parse_size(start) if start else 0, _parse_size(end) if end else None)
+    found = ByteRange(parse_size(start) if start else 0, parse_size(end) if end else None)
     if found.end is not None and found.end < found.start:
         raise typer.BadParameter(f"{text!r} ends before it starts")
     return found
@@ -53,7 +53,8 @@ def parse_reel_id(text: str) -> bytes:
         raise typer.BadParameter(f"{text!r} is no even number of hexadecimal digits") from error
 
 
-def _parse_size(text: str) -> int:
+def parse_size(text: str) -> int:
+    """A number of bytes that may end in KiB, MiB, GiB or TiB."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2].upper() not in _UNITS:
         raise typer.BadParameter(f"{text!r} is no number of bytes such as 4096, 64KiB or 1MiB")
@@ -69,6 +70,10 @@ def read_secret(passphrase_file: Path | None, key_file: Path | None) -> "Secret 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace an output that exists.", show_default=False)]
+Parity = Annotated[
+    float | None,
+    typer.Option(parser=parse_percent, metavar="N%", help="How many lost segments can be brought back."),
+]
 PassphraseFile = Annotated[
     Path | None,
     typer.Option("--passphrase-file", metavar="FILE", help="Seal or open with the passphrase on this file's one line."),

@@ -1,4 +1,4 @@
-"""The commands that work on reels directly: encode, decode, inspect, verify, profiles."""
+"""The commands that work on reels directly: encode, decode, inspect, verify."""
 
 import os
 import sys
@@ -16,14 +16,25 @@ from bytereel.cli.options import (
     Force,
     Json,
     KeyFile,
+    Parity,
     PassphraseFile,
     ReelId,
     Workers,
-    parse_percent,
     parse_range,
     read_secret,
 )
-from bytereel.cli.output import pair_lines, print_note, print_result, ranges_text, size_text, table_lines
+from bytereel.cli.output import pair_lines, print_note, print_result, ranges_text
+from bytereel.cli.profiles import (
+    Colours,
+    GeometryName,
+    Interleaver,
+    Palette,
+    Pixels,
+    ProfileName,
+    ProfilesFile,
+    chosen_profile,
+    rehearsed,
+)
 from bytereel.cli.progress import ProgressBar
 from bytereel.cli.reel_lines import decoded_lines, encoded_lines, inspected_lines, verified_lines
 from bytereel.cores import usable_cores
@@ -38,17 +49,20 @@ Source = Annotated[str, typer.Argument(metavar="IN", help="A file; - is standard
 def encode(
     source: Annotated[str, typer.Argument(metavar="IN", help="A file or a folder; - is standard input.")],
     target: Annotated[str, typer.Argument(metavar="OUT.mp4", help="The reel; - is standard output.")],
-    profile: Annotated[str, typer.Option("--profile", "-p", help="See `bytereel profiles`.")] = "archive",
-    parity: Annotated[
-        float | None,
-        typer.Option(parser=parse_percent, metavar="N%", help="How many lost segments can be brought back."),
-    ] = None,
+    profile: ProfileName = "archive",
+    parity: Parity = None,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
     workers: Workers = None,
-    geometry: Annotated[
-        str | None, typer.Option(help="Picture size, such as 1080p.", show_default="by the size of IN")
-    ] = None,
+    geometry: GeometryName = None,
+    profiles_file: ProfilesFile = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse/--no-rehearse", help="Try what a profile of your own claims, first.")
+    ] = True,
+    colours: Colours = None,
+    pixels: Pixels = None,
+    palette: Palette = None,
+    interleaver: Interleaver = None,
     compress: Annotated[bool, typer.Option("--compress/--no-compress", help="zstd, where it helps.")] = True,
     sha256: Annotated[bool, typer.Option("--sha256", help="Keep the plain SHA-256 of the whole too.")] = False,
     name: Annotated[str | None, typer.Option(help="The name to keep in the reel.", show_default="IN's own")] = None,
@@ -58,11 +72,16 @@ def encode(
     """Turn a file or a folder into a video."""
     _check_places(source, target)
     from bytereel_codec.encode import EncodeOptions, encode_file
+    from bytereel_codec.profiles import PROFILES
 
+    family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
+    chosen = chosen_profile(profile, profiles_file, family)
+    if profiles_file and rehearse and profile not in PROFILES:
+        rehearsed(chosen, workers or usable_cores(), hidden=as_json)
     started_at = time.monotonic()
     with ProgressBar("encoding", hidden=as_json) as progress:
         options = EncodeOptions(
-            profile=profile,
+            profile=chosen,
             parity_percent=parity or 0.0,
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
@@ -224,29 +243,7 @@ def inspect(
     )
 
 
-def profiles(as_json: Json = False) -> None:
-    """List the profiles, and the picture sizes."""
-    from bytereel_codec.geometry import GEOMETRIES
-    from bytereel_codec.profiles import PROFILES
-
-    values = {
-        "profiles": [asdict(profile) for profile in PROFILES.values()],
-        "geometries": [{**asdict(each), "span_bytes": each.span_bytes} for each in GEOMETRIES.values()],
-    }
-    first = table_lines(
-        ("PROFILE", "FOR", "COMES BACK EXACT AFTER"), [(p.name, p.purpose, p.survives) for p in PROFILES.values()]
-    )
-    second = table_lines(
-        ("GEOMETRY", "PIXELS", "A SECOND", "A PICTURE CARRIES"),
-        [
-            (g.name, f"{g.width} x {g.height}", f"{g.frames_per_second}", size_text(g.span_bytes))
-            for g in GEOMETRIES.values()
-        ],
-    )
-    print_result(values, [*first, "", *second], as_json=as_json)
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    for command in (encode, decode, inspect, verify, profiles):
+    for command in (encode, decode, inspect, verify):
         app.command()(command)

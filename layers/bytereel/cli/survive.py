@@ -11,6 +11,7 @@ import typer
 from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import STANDARD, Json, Workers, parse_range
 from bytereel.cli.output import print_note, print_result, size_text, table_lines
+from bytereel.cli.profiles import ProfilesFile, known_profiles
 from bytereel.cli.progress import ProgressBar
 from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
@@ -42,9 +43,7 @@ def survive(
         list[str] | None,
         typer.Option("--profile", "-p", metavar="NAME", help="A profile to try.", show_default="all lossy ones"),
     ] = None,
-    profiles_file: Annotated[
-        Path | None, typer.Option("--profiles-file", metavar="FILE", help="Profiles of your own, in TOML.")
-    ] = None,
+    profiles_file: ProfilesFile = None,
     sample: Annotated[
         int | None,
         typer.Option(
@@ -77,10 +76,7 @@ def survive(
 
 def _chosen(names: Sequence[str] | None, profiles_file: Path | None) -> "list[Profile]":
     """The profiles to try: those named, or all that have a channel, the file's among them."""
-    from bytereel_codec.profile_files import load_profiles
-    from bytereel_codec.profiles import PROFILES
-
-    known = {**PROFILES, **(load_profiles(profiles_file) if profiles_file else {})}
+    known = known_profiles(profiles_file)
     for name in names or ():
         if name not in known:
             raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(known)}")

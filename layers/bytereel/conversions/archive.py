@@ -17,7 +17,7 @@ from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
 from bytereel_codec.opening import frames_of_bursts
 from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
-from bytereel_codec.profiles import PROFILES, profile_named
+from bytereel_codec.profiles import PROFILES, Profile
 from bytereel_codec.ranged import RangedReader, read_range
 from bytereel_codec.reel import ReelReader
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
@@ -31,15 +31,24 @@ _HINT = "start the workers with the passphrase or key of before, then retry the 
 
 
 class ArchiveConversion:
-    """Object to reel. `secret` seals every reel; `parity_percent` adds parity segments."""
+    """Object to reel. `secret` seals every reel; `parity_percent` adds parity segments.
+
+    `profiles` by name, the default first; a plan holds all of its profile, so that other workers need not know it.
+    """
 
     name = "archive"
     reads_ranges = True
-    profiles = tuple(PROFILES)
 
     def __init__(
-        self, parity_percent: float = 0.0, secret: Secret | None = None, random: Callable[[int], bytes] = urandom
+        self,
+        parity_percent: float = 0.0,
+        secret: Secret | None = None,
+        random: Callable[[int], bytes] = urandom,
+        *,
+        profiles: Mapping[str, Profile] = PROFILES,
     ) -> None:
+        self._profiles = profiles
+        self.profiles = tuple(profiles)
         self._parity_percent = parity_percent
         self._secret = secret
         self._random = random
@@ -48,7 +57,7 @@ class ArchiveConversion:
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Choose the picture size and cut the source; the reel's id is drawn here, once."""
         size = source.size_bytes
-        geometry = geometry_of_profile(profile_named(profile), None, size)
+        geometry = geometry_of_profile(self._profiles[profile], None, size)
         layout = layout_for(size, geometry=geometry, parity_percent=self._parity_percent)
         shape = parity_shape(layout.segments, self._parity_percent)
         parameters = ReelParameters.drawn(layout, shape.groups, shape.columns, self._secret, self._random)

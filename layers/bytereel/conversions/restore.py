@@ -25,6 +25,16 @@ REELS_KEPT = 2
 _PLACE_BYTES = 300 * REELS_KEPT
 # A frame, its coded form, and the copies that opening and decompressing make.
 _FRAMES_HELD = 6
+# Of a video of bursts: what its decoder and the search for its place hold, and a burst (measured: 60 to 80).
+_PICTURES_HELD = 80
+
+
+def picture_bytes_of(reel: Reel) -> int:
+    """What a picture of the reel's video takes, 0 for a reel of samples: those are read as they stand."""
+    if reel.channel is None:
+        return 0
+    raster = reel.channel.placement.raster
+    return raster.width * raster.height * 3 // 2
 
 
 class RestoreConversion:
@@ -58,16 +68,21 @@ class RestoreConversion:
             "reel_id": reel.reel_id.hex(),
             "scrypt_log2_n": reel.frames.first.scrypt_log2_n,
             "frames": -(-size // reel.span_bytes),
+            "pictures_bytes": _PICTURES_HELD * picture_bytes_of(reel),
         }
         return Plan(parameters, [PlannedSegment(start, min(start + span, size)) for start in range(0, size, span)])
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
-        """A few pictures, whatever the segment's length; the key's derivation, and the places of all frames."""
+        """A few frames, whatever the segment's length; the key's derivation, the places of all frames.
+
+        A video of bursts takes the pictures that its decoder holds, and a burst's bytes with their margins.
+        """
         del stage
         pictures: int = _FRAMES_HELD * plan["frame_bytes"]
         scrypt_bytes: int = (1024 << plan["scrypt_log2_n"]) if plan["scrypt_log2_n"] else 0
         places: int = _PLACE_BYTES * plan["frames"]
-        return pictures + scrypt_bytes + places
+        shown: int = plan["pictures_bytes"]
+        return pictures + shown + scrypt_bytes + places
 
     def convert(
         self,

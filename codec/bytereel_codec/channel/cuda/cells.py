@@ -59,7 +59,7 @@ class CudaCells(Cells):
             _measure[link.over((self.columns + 1) // 2, (self.rows + 1) // 2)](self._y, *self._half, self._measured)
             fitted = fit(self._taken(), self._nearest, self.colours)
             self._classify(fitted, launch)
-        _pack[link.over(self.picture_bytes)](self._read, self.bits, self._content, self._margin)
+        _pack[link.along(self.picture_bytes)](self._read, self.bits, self._content, self._margin)
         link.fetch(self._content, content)
         link.fetch(self._margin, margin)
 
@@ -75,7 +75,7 @@ class CudaCells(Cells):
         step = _step(self.cells)
         sample = np.empty((3, -(-self.cells // step)), np.int16)
         on_card = self._link.room(sample.shape, np.int16)
-        _take[self._link.over(sample.shape[1])](self._measured, step, on_card)
+        _take[self._link.along(sample.shape[1])](self._measured, step, on_card)
         self._link.fetch(on_card, sample)
         return sample
 
@@ -92,8 +92,8 @@ def _symbol(content, bits, cell):  # type: ignore[no-untyped-def]
     """The symbol of a cell: bits from the most significant one on, zeros behind the last byte."""
     bit = cell * bits
     at = bit >> 3
-    word = int(content[at]) << 8 if at < content.size else 0
-    word |= int(content[at + 1]) if at + 1 < content.size else 0
+    word = np.int64(content[at]) << 8 if at < content.size else 0
+    word |= np.int64(content[at + 1]) if at + 1 < content.size else 0
     return word >> (16 - bits - (bit & 7)) & ((1 << bits) - 1)
 
 
@@ -141,7 +141,7 @@ def _draw_groups(content, bits, colours, rows, columns, y, u, v):  # type: ignor
 @cuda.jit(device=True)
 def _sample_at(plane, row, x):  # type: ignore[no-untyped-def]
     """A chroma sample; at rest outside the cells."""
-    return int(plane[row, x]) if row < plane.shape[0] and x < plane.shape[1] else CHROMA_REST
+    return np.int64(plane[row, x]) if row < plane.shape[0] and x < plane.shape[1] else CHROMA_REST
 
 
 @cuda.jit(device=True)
@@ -153,7 +153,10 @@ def _measure_chroma(plane, row, x, levels):  # type: ignore[no-untyped-def]
             total = 0
             for j in range(3):
                 near = _sample_at(plane, 3 * row + down, 3 * x + j)
-                middle, far = _sample_at(plane, 3 * row + 1, 3 * x + j), _sample_at(plane, 3 * row + 2 - down, 3 * x + j)
+                middle, far = (
+                    _sample_at(plane, 3 * row + 1, 3 * x + j),
+                    _sample_at(plane, 3 * row + 2 - down, 3 * x + j),
+                )
                 weight = 2 if j == 1 else (7 if j == right else -1)
                 total += weight * (7 * near + 2 * middle - far)
             levels[2 * row + i // 2, 2 * x + i % 2] = total
@@ -170,7 +173,7 @@ def _measure(y, u, v, levels):  # type: ignore[no-untyped-def]
                 total = 0
                 for place in range(9):
                     is_corner = place % 2 == 0 and place != 4
-                    total += (1 if is_corner else 2) * int(y[3 * cell_row + place // 3, 3 * cell + place % 3])
+                    total += (1 if is_corner else 2) * np.int64(y[3 * cell_row + place // 3, 3 * cell + place % 3])
                 levels[0, cell_row, cell] = total
         _measure_chroma(u, row, x, levels[1])
         _measure_chroma(v, row, x, levels[2])
@@ -179,8 +182,8 @@ def _measure(y, u, v, levels):  # type: ignore[no-untyped-def]
 @cuda.jit(cache=True)
 def _take(levels, step, out):  # type: ignore[no-untyped-def]
     """A thread a sampled cell."""
-    i, other = cuda.grid(2)
-    if i < out.shape[1] and other == 0:
+    i = cuda.grid(1)
+    if i < out.shape[1]:
         row, cell = i * step // levels.shape[2], i * step % levels.shape[2]
         for channel in range(3):
             out[channel, i] = levels[channel, row, cell]
@@ -192,9 +195,9 @@ def _classify(levels, scale, offset, table, luma_bits, chroma_bits, entries):  #
     x, row = cuda.grid(2)
     if x < levels.shape[2] and row < levels.shape[1]:
         shift = np.int32(8 - chroma_bits)
-        y = int(_scaled(levels[0, row, x], scale[0], offset[0], np.int32(8 - luma_bits)))
-        u = int(_scaled(levels[1, row, x], scale[1], offset[1], shift))
-        v = int(_scaled(levels[2, row, x], scale[2], offset[2], shift))
+        y = np.int64(_scaled(levels[0, row, x], scale[0], offset[0], np.int32(8 - luma_bits)))
+        u = np.int64(_scaled(levels[1, row, x], scale[1], offset[1], shift))
+        v = np.int64(_scaled(levels[2, row, x], scale[2], offset[2], shift))
         entries[row * levels.shape[2] + x] = table[(y << chroma_bits | u) << chroma_bits | v]
 
 
@@ -209,12 +212,12 @@ def _look_up(y, direct, entries):  # type: ignore[no-untyped-def]
 @cuda.jit(cache=True)
 def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
     """A thread a byte: as `cells._pack`."""
-    i, other = cuda.grid(2)
-    if i < content.size and other == 0:
+    i = cuda.grid(1)
+    if i < content.size:
         first, last = i * 8 // bits, (i * 8 + 7) // bits
         word, smallest = 0, 0xFFFF
         for cell in range(first, last + 1):
-            word = word << bits | int(entries[cell]) & ((1 << bits) - 1)
-            smallest = min(smallest, int(entries[cell]))
+            word = word << bits | np.int64(entries[cell]) & ((1 << bits) - 1)
+            smallest = min(smallest, np.int64(entries[cell]))
         content[i] = np.uint8(word >> ((last + 1) * bits - (i * 8 + 8)) & 255)
         margin[i] = np.uint8(smallest >> 8)

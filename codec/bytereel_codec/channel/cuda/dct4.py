@@ -104,7 +104,7 @@ def _analyse(plane, top, x, rest, slot, macroblock, coefficients):  # type: igno
     """The coefficients of the block at pixel row `top` and word `x` of `plane`, into the slots from `slot` on."""
     rows = cuda.local.array(16, int16)
     for i in range(4):
-        word = int(plane[top + i, x])
+        word = np.int64(plane[top + i, x])
         a, b, c, d = _butterfly(
             np.int16(word & 255), np.int16(word >> 8 & 255), np.int16(word >> 16 & 255), np.int16(word >> 24)
         )
@@ -135,10 +135,10 @@ def _analyse_chroma(plane, block, coefficients):  # type: ignore[no-untyped-def]
         for i in range(4):
             top, at = 8 * row + i // 2 * 4, slot + i * COEFFICIENTS_MAX
             _analyse(plane, top, 2 * x + i % 2, 16 * CHROMA_REST, at, macroblock, coefficients)
-        a = int(coefficients[slot, macroblock])
-        b = int(coefficients[slot + COEFFICIENTS_MAX, macroblock])
-        c = int(coefficients[slot + 2 * COEFFICIENTS_MAX, macroblock])
-        d = int(coefficients[slot + 3 * COEFFICIENTS_MAX, macroblock])
+        a = np.int64(coefficients[slot, macroblock])
+        b = np.int64(coefficients[slot + COEFFICIENTS_MAX, macroblock])
+        c = np.int64(coefficients[slot + 2 * COEFFICIENTS_MAX, macroblock])
+        d = np.int64(coefficients[slot + 3 * COEFFICIENTS_MAX, macroblock])
         coefficients[slot, macroblock] = (a + b + c + d) >> 1
         coefficients[slot + COEFFICIENTS_MAX, macroblock] = (a - b + c - d) >> 1
         coefficients[slot + 2 * COEFFICIENTS_MAX, macroblock] = (a + b - c - d) >> 1

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-Grid = tuple[int, int]
-THREADS: Grid = (32, 8)
+Launch = tuple[tuple[int, ...], tuple[int, ...], Any]
+_THREADS = (32, 8)
 """Threads of a block in x and in y: a warp is a run in x."""
+_THREADS_IN_A_ROW = 128
 
 
 class Link:
@@ -43,6 +44,10 @@ class Link:
         self.stream.synchronize()
         target[:] = content.view(target.dtype)
 
-    def over(self, width: int, height: int = 1) -> tuple[Grid, Grid, Any]:
+    def over(self, width: int, height: int) -> Launch:
         """The launch of a kernel with a thread for each of `width` times `height` items, and some that have none."""
-        return (-(-width // THREADS[0]), -(-height // THREADS[1])), THREADS, self.stream
+        return (-(-width // _THREADS[0]), -(-height // _THREADS[1])), _THREADS, self.stream
+
+    def along(self, count: int) -> Launch:
+        """The same for `count` items in a row."""
+        return (-(-count // _THREADS_IN_A_ROW),), (_THREADS_IN_A_ROW,), self.stream

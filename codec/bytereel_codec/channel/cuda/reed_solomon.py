@@ -90,7 +90,7 @@ class _Divider:
     def _divided(self, kernel: Kernel, matrix: Matrix, found: npt.NDArray[Any]) -> None:
         link = self._link
         result, rows = link.room(found.shape, found.dtype), ROWS - self._parity
-        kernel[link.over(matrix.shape[1])](link.sent(matrix), rows, self._table, result)  # type: ignore[index]
+        kernel[link.along(matrix.shape[1])](link.sent(matrix), rows, self._table, result)  # type: ignore[index]
         link.fetch(result, found)
 
 
@@ -105,7 +105,7 @@ def _divide(matrix, column, rows, table, registers):  # type: ignore[no-untyped-
         registers[k] = np.uint64(0)
     head = rows % _SLICES
     for row in range(head):
-        at = (_SLICES - head + row) * 256 + int(matrix[row, column])
+        at = (_SLICES - head + row) * 256 + np.int64(matrix[row, column])
         for k in range(words):
             registers[k] ^= table[at, k]
     for row in range(head, rows, _SLICES):
@@ -113,7 +113,7 @@ def _divide(matrix, column, rows, table, registers):  # type: ignore[no-untyped-
         for k in range(words):
             registers[k] = registers[k + 1] if k + 1 < words else np.uint64(0)
         for i in range(_SLICES):
-            value = int(word >> np.uint64(8 * i) & np.uint64(255)) ^ int(matrix[row + i, column])
+            value = np.int64(word >> np.uint64(8 * i) & np.uint64(255)) ^ np.int64(matrix[row + i, column])
             for k in range(words):
                 registers[k] ^= table[i * 256 + value, k]
 
@@ -126,9 +126,9 @@ def _parity_kernel(words: int) -> Kernel:
     @cuda.jit
     def kernel(matrix, rows, table, out):  # type: ignore[no-untyped-def]
         """out uint8[parity, columns]: a thread a column."""
-        column = cuda.grid(2)[0]
+        column = cuda.grid(1)
         registers = cuda.local.array(words, uint64)
-        if column < out.shape[1] and cuda.grid(2)[1] == 0:
+        if column < out.shape[1]:
             _divide(matrix, column, rows, table, registers)
             for k in range(words):
                 for i in range(8):
@@ -145,9 +145,9 @@ def _remainder_kernel(words: int) -> Kernel:
     @cuda.jit
     def kernel(matrix, rows, table, out):  # type: ignore[no-untyped-def]
         """out uint64[columns, words]: a thread a column."""
-        column = cuda.grid(2)[0]
+        column = cuda.grid(1)
         registers = cuda.local.array(words, uint64)
-        if column < out.shape[0] and cuda.grid(2)[1] == 0:
+        if column < out.shape[0]:
             _divide(matrix, column, rows, table, registers)
             for k in range(words):
                 for i in range(8):

@@ -6,7 +6,6 @@ the macroblocks of the whole data area lie side by side, so that neighbouring th
 Source: FORMAT.md section 15.
 """
 
-
 import numpy as np
 from numba import cuda
 
@@ -67,7 +66,7 @@ class SignReader:
 def bits_at(content, at, bit, count):  # type: ignore[no-untyped-def]
     """`count` bits (1 to 16) from bit `bit` of byte `at` on, least significant first."""
     first = at + (bit >> 3)
-    word = int(content[first]) | int(content[first + 1]) << 8 | int(content[first + 2]) << 16
+    word = np.int64(content[first]) | np.int64(content[first + 1]) << 8 | np.int64(content[first + 2]) << 16
     return word >> (bit & 7) & ((1 << count) - 1)
 
 
@@ -86,11 +85,11 @@ def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignor
         signs, smallest = 0, 65535
         for bit in range(8):
             coefficient = coefficients[slots[i, bit], macroblock]
-            signs |= int(_sign(coefficient, bit))
-            smallest = min(smallest, int(_strength(coefficient, scales[i, bit])))
+            signs |= np.int64(_sign(coefficient, bit))
+            smallest = min(smallest, np.int64(_strength(coefficient, scales[i, bit])))
         at = macroblock * slots.shape[0] + i
         content[at] = np.uint8(~signs & 255)
-        margin[at] = np.uint8(min((smallest * int(gain[i]) + _GAIN_ONE // 2 & 0xFFFFFFFF) >> 12, 255))
+        margin[at] = np.uint8(min((smallest * np.int64(gain[i]) + _GAIN_ONE // 2 & 0xFFFFFFFF) >> 12, 255))
 
 
 @cuda.jit(cache=True)
@@ -101,7 +100,5 @@ def _weigh(coefficients, slots, scales, columns, sums):  # type: ignore[no-untyp
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:
         total = 0
         for bit in range(8):
-            total += int(_strength(coefficients[slots[i, bit], macroblock], scales[i, bit]))
+            total += np.int64(_strength(coefficients[slots[i, bit], macroblock], scales[i, bit]))
         cuda.atomic.add(sums, i, np.uint64(total))
-
-

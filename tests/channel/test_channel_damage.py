@@ -1,0 +1,314 @@
+"""Each kind of damage that a platform does to a lossy reel, alone and combined: the source comes back, byte for byte."""
+
+import random
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from bytereel_codec import Integrity
+from bytereel_codec.channel.raster import Picture
+from bytereel_codec.header import Kind
+from bytereel_codec.profiles import PROFILES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lossy_reels import (
+    HARD,
+    Sample,
+    edited,
+    harmed,
+    noise,
+    one_in_16_lost,
+    pictures_of,
+    raw_stream,
+    sample,
+    short_bursts,
+    strips_in,
+    through,
+    without_segments,
+)
+from reels import assert_honest, made, obeys_the_law, restored
+
+TOUGH = ("rugged", "stream", "classic16")
+ALL = ("balanced", *TOUGH)
+Edit = Callable[[list[Picture]], Sequence[Picture]]
+
+
+@pytest.mark.parametrize("profile", TOUGH)
+@pytest.mark.parametrize("pictures", [18, 40])
+def test_one_picture_in_16_of_a_segment_may_be_lost_any_one(profile: str, pictures: int) -> None:
+    one = sample(profile, pictures=pictures)
+    lossy = one_in_16_lost(one.reel, one.geometry, seed=pictures)
+    assert restored(through(lossy, HARD[profile])) == one.content
+
+
+@pytest.mark.parametrize("profile", TOUGH)
+def test_every_16th_picture_of_the_video_may_be_lost(profile: str) -> None:
+    one = sample(profile)
+    assert restored(harmed(one, "drop=16")) == one.content
+
+
+def test_balanced_brings_lost_pictures_back_by_parity_across_segments() -> None:
+    content = noise(240_000)
+    reel = made(content, profile=short_bursts("balanced", 16), geometry="144p", parity_percent=40)
+    lossy = through(one_in_16_lost_of_first(reel, 2), HARD["balanced"])
+    assert restored(lossy) == content
+
+
+def one_in_16_lost_of_first(video: bytes, bursts: int) -> bytes:
+    """The video without one picture of each of the first few bursts of data."""
+
+    def edit(pictures: list[Picture]) -> list[Picture]:
+        strips = strips_in(pictures, "144p")
+        return [
+            picture
+            for picture, strip in zip(pictures, strips, strict=True)
+            if strip is None or strip.kind != Kind.DATA or strip.number >= bursts or strip.picture != 3
+        ]
+
+    return edited(video, edit)
+
+
+@pytest.mark.parametrize("profile", ALL)
+@pytest.mark.parametrize("damage", ["double", "shuffle=8", "double,shuffle=16"])
+def test_pictures_may_come_twice_and_in_another_order(profile: str, damage: str) -> None:
+    one = sample(profile, "144p", 40)
+    assert restored(harmed(one, damage)) == one.content
+
+
+def test_segments_may_be_mixed_up_altogether() -> None:
+    content = noise(60_000)
+    reel = made(content, profile=short_bursts("rugged", 16), geometry="144p")
+    pictures = pictures_of(reel)
+    for order in (list(reversed(pictures)), random.Random(5).sample(pictures, len(pictures))):
+        assert restored(edited(reel, lambda _, order=order: order)) == content
+
+
+@pytest.mark.parametrize("profile", ALL)
+@pytest.mark.parametrize("rate", [24, 25, 60])
+def test_the_rate_may_change(profile: str, rate: int) -> None:
+    one = sample(profile, "144p", 24)
+    assert restored(harmed(one, f"fps={rate}")) == one.content
+
+
+def test_a_reel_of_30_pictures_a_second_loses_some_at_25_and_24_and_is_whole_all_the_same() -> None:
+    one = sample("classic16", "144p", 60)
+    channel = PROFILES["classic16"].channel
+    assert channel is not None
+    assert channel.frames_per_second == 30
+    shown = len(pictures_of(one.reel))
+    for rate in (25, 24):
+        slower = harmed(one, f"fps={rate}")
+        assert len(pictures_of(slower)) <= shown * rate / 30 + 1
+        assert restored(slower) == one.content
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_no_container_matters(profile: str) -> None:
+    one = sample(profile, "144p", 20)
+    for video in (
+        through(one.reel, "copy:mkv"),
+        through(one.reel, "copy:mov"),
+        through(one.reel, "copy:ts"),
+        through(one.reel, "copy:ts > copy:mkv > copy"),
+        raw_stream(one.reel),
+        raw_stream(harmed(one, "double")),
+        through(one.reel, f"{HARD[profile]},mkv > copy:ts"),
+    ):
+        assert restored(video) == one.content
+
+
+@pytest.mark.parametrize(
+    ("profile", "recipe"),
+    [
+        ("rugged", "x264:crf=28,preset=veryfast,size=480p,back"),
+        ("stream", "x264:crf=23,preset=veryfast,size=240p,back"),
+        ("stream", "x264:crf=28,preset=veryfast,size=480p,back"),
+        ("classic16", "x264:crf=18,preset=veryfast,size=480p,back"),
+        ("rugged", "lossless:size=720p,back"),
+        ("balanced", "lossless:size=720p,back"),
+    ],
+)
+def test_a_picture_may_be_scaled_and_scaled_back(profile: str, recipe: str) -> None:
+    one = sample(profile)
+    assert restored(through(one.reel, recipe)) == one.content
+
+
+@pytest.mark.parametrize(
+    ("profile", "damage"),
+    [
+        ("stream", "size=240p"),
+        ("stream", "size=300p"),
+        ("stream", "size=480p"),
+        ("rugged", "size=540p"),
+        ("balanced", "size=720p"),
+        ("classic16", "size=540p"),
+        ("classic16", "size=800x400"),
+    ],
+)
+def test_a_picture_may_be_delivered_in_another_size(profile: str, damage: str) -> None:
+    one = sample(profile)
+    assert restored(harmed(one, damage)) == one.content
+
+
+@pytest.mark.parametrize("profile", ALL)
+@pytest.mark.parametrize("damage", ["pad=640x480", "pad=800x360", "pad=720x404"])
+def test_a_picture_may_stand_in_a_frame(profile: str, damage: str) -> None:
+    one = sample(profile)
+    assert restored(harmed(one, damage)) == one.content
+
+
+@pytest.mark.parametrize("profile", TOUGH)
+@pytest.mark.parametrize("damage", ["crop=2", "crop=3", "crop=8", "shift=3", "shift=-5:2", "shift=8:-8", "shift=0:-6"])
+def test_a_few_pixels_may_be_cropped_or_the_picture_shifted(profile: str, damage: str) -> None:
+    one = sample(profile)
+    assert restored(harmed(one, damage)) == one.content
+
+
+@pytest.mark.parametrize("damage", ["crop=4", "shift=3", "shift=-6:4"])
+def test_balanced_pictures_of_1080p_may_be_cropped_and_shifted(damage: str) -> None:
+    one = sample("balanced", "1080p", 2)
+    assert restored(harmed(one, damage)) == one.content
+
+
+def test_each_side_may_be_cropped_alone() -> None:
+    one = sample("rugged")
+    for columns, rows in ((slice(6, None), slice(None)), (slice(None, -6), slice(None)), (slice(None), slice(6, None))):
+        cropped = edited(one.reel, cropped_to(columns, rows))
+        assert restored(through(cropped, HARD["rugged"])) == one.content
+
+
+def cropped_to(columns: slice, rows: slice) -> Edit:
+    def half(part: slice) -> slice:
+        return slice(*(None if end is None else end // 2 for end in (part.start, part.stop)))
+
+    def edit(pictures: list[Picture]) -> list[Picture]:
+        places = ((rows, columns), *[(half(rows), half(columns))] * 2)
+        return [Picture(*(plane[place] for plane, place in zip(p, places, strict=True))) for p in pictures]
+
+    return edit
+
+
+@pytest.mark.parametrize("profile", ALL)
+@pytest.mark.parametrize(
+    "damage", ["range=limited", "range=full", "range=limited,range=full", "gain=0.7", "gain=0.9", "gain=1.1", "gain=1.3"]
+)
+def test_range_and_gain_may_change(profile: str, damage: str) -> None:
+    one = sample(profile, "144p", 20)
+    assert restored(harmed(one, damage)) == one.content
+
+
+@pytest.mark.parametrize("profile", TOUGH)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "{hard},drop=16,double,shuffle=8,range=limited",
+        "{hard},fps=25,pad=720x480,gain=0.9",
+        "{hard},shift=3:-2,range=full > copy:mkv",
+        "{hard},drop=16,crop=2",
+        "{hard},pad=800x480 > {hard},size=640x384,gain=1.1 > copy:ts",
+    ],
+)
+def test_damages_may_come_together(profile: str, recipe: str) -> None:
+    one = sample(profile)
+    assert restored(through(one.reel, recipe.format(hard=HARD[profile]))) == one.content
+
+
+ORDERS = st.sampled_from(["double", "shuffle=8", "shuffle=16", "drop=16", "drop=20", "fps=24", "fps=25"])
+LEVELS = st.sampled_from(["range=limited", "range=full", "gain=0.8", "gain=0.95", "gain=1.2"])
+FRAMES = st.sampled_from(["pad=360x200", "pad=288x176", "pad=256x240"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(st.sampled_from(TOUGH), ORDERS, LEVELS, FRAMES, st.permutations(range(3)), st.sampled_from(["copy:ts", ""]))
+def test_any_damage_to_order_levels_and_frame_together(
+    profile: str, order: str, level: str, frame: str, places: Sequence[int], container: str
+) -> None:
+    one = sample(profile, "144p", 48)
+    damages = [(order, level, frame)[place] for place in places]
+    video = harmed(one, ",".join(damages))
+    assert restored(through(video, container) if container else video) == one.content
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_the_middle_third_of_a_reel_gives_that_third(profile: str) -> None:
+    reel, content = cut_sample(profile)
+    cut = through(reel, f"{HARD[profile]},cut=1/3:2/3")
+    with pytest.raises(Integrity) as raised:
+        restored(cut)
+    assert raised.value.error_id == "reel.damaged"
+    saved = restored(cut, salvage=True)
+    kept = [i for i in range(0, len(saved) - 64, 64) if saved[i : i + 64] == content[i : i + 64]]
+    assert obeys_the_law(cut, content) == "salvaged"
+    share = 64 * len(kept) / len(content)
+    assert 1 / 3 - 2 / 12 < share <= 1 / 3 + 1 / 12
+    assert min(kept) > 0.25 * len(content)
+    assert max(kept) < 0.75 * len(content)
+
+
+def cut_sample(profile: str) -> tuple[bytes, bytes]:
+    """A reel of twelve segments, and what it holds."""
+    short = short_bursts(profile, {"balanced": 8, "rugged": 12, "stream": 40, "classic16": 28}[profile])
+    size = {"balanced": 300_000, "rugged": 240_000, "stream": 250_000, "classic16": 260_000}[profile]
+    content = noise(size)
+    return made(content, profile=short, geometry="144p"), content
+
+
+@pytest.mark.parametrize("profile", ALL)
+@pytest.mark.parametrize("lost", [[0], [1, 2], [-1], [-2, 0]])
+def test_whole_segments_lost_come_back_by_parity(profile: str, lost: list[int]) -> None:
+    reel, content, segments = parity_sample(profile)
+    gone = [(Kind.DATA, number % segments) for number in lost]
+    video = without_segments(reel, "144p", gone)
+    assert restored(through(video, HARD[profile])) == content
+
+
+def parity_sample(profile: str) -> tuple[bytes, bytes, int]:
+    content = noise({"balanced": 150_000, "rugged": 150_000, "stream": 120_000, "classic16": 150_000}[profile])
+    short = short_bursts(profile, {"balanced": 8, "rugged": 14, "stream": 48, "classic16": 32}[profile])
+    reel = made(content, profile=short, geometry="144p", parity_percent=40)
+    strips = strips_in(pictures_of(reel), "144p")
+    return reel, content, 1 + max(s.number for s in strips if s and s.kind == Kind.DATA)
+
+
+def test_leaders_and_a_parity_segment_lost_as_well_change_nothing() -> None:
+    reel, content, _ = parity_sample("rugged")
+    gone = [(Kind.LEADER, 0), (Kind.LEADER, 1), (Kind.PARITY, 0), (Kind.DATA, 2)]
+    assert restored(through(without_segments(reel, "144p", gone), HARD["rugged"])) == content
+
+
+def test_one_segment_more_than_parity_has_columns_is_named_and_the_rest_salvaged() -> None:
+    reel, content, segments = parity_sample("rugged")
+    columns = 1 + max(s.number for s in strips_in(pictures_of(reel), "144p") if s and s.kind == Kind.PARITY)
+    video = without_segments(reel, "144p", [(Kind.DATA, number) for number in range(columns + 1)])
+    with pytest.raises(Integrity) as raised:
+        restored(video)
+    ((start, end),) = raised.value.facts["lost"]
+    assert start == 0
+    assert 0 < end < len(content)
+    assert end == pytest.approx(len(content) * (columns + 1) / segments, rel=0.3)
+    saved = restored(video, salvage=True)
+    assert_honest(saved, content, [(start, end)])
+    assert saved[end:] == content[end:]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(st.data())
+def test_any_pictures_lost_at_all_never_give_a_wrong_byte(data: st.DataObject) -> None:
+    reel, content, _ = parity_sample("rugged")
+    pictures = pictures_of(reel)
+    kept = data.draw(st.lists(st.booleans(), min_size=len(pictures), max_size=len(pictures)).filter(any))
+    obeys_the_law(edited(reel, lambda all_: [p for p, keep in zip(all_, kept, strict=True) if keep]), content)
+
+
+@pytest.mark.parametrize("profile", ALL)
+def test_pictures_painted_over_in_part_never_give_a_wrong_byte(profile: str) -> None:
+    one: Sample = sample(profile)
+
+    def edit(pictures: list[Picture]) -> list[Picture]:
+        chooser = np.random.default_rng(4)
+        for picture in pictures:
+            top, left = chooser.integers(0, 300), chooser.integers(0, 500)
+            picture.y[top : top + 60, left : left + 140] = 200
+        return pictures
+
+    assert obeys_the_law(edited(one.reel, edit), one.content) in {"whole", "salvaged", "refused"}
