@@ -185,7 +185,7 @@ def _runs(python: str) -> bool:
 def _reason(error: subprocess.CalledProcessError) -> str:
     """What pip complained of first, and at which package; the exit code where it, or YouBit, said nothing."""
     told = [line.strip() for line in str(error.stderr or "").splitlines()]
-    complaints = [line.lstrip("ERO:\u00d7 ").rstrip(".") for line in told if line.startswith(("ERROR: ", "\u00d7 "))]
+    complaints = [line.partition(" ")[2].rstrip(".") for line in told if line.startswith(("ERROR: ", "\u00d7 "))]
     places = [line for line in str(error.stdout or "").splitlines() if line.startswith("Collecting ")]
     if not complaints:
         return f"exit code {error.returncode}"

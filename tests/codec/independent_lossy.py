@@ -410,6 +410,17 @@ def bursts_in(pictures: Iterable[Picture]) -> Iterator[Burst]:
         yield Burst(strip, content.ravel(), lost.ravel())
 
 
+def frames_in_pictures(pictures: Iterable[Picture]) -> Iterator[Frame]:
+    """Yields the intact frames of all bursts."""
+    for burst in bursts_in(pictures):
+        yield from frames_of_burst(burst.data)
+
+
+def frames_in(video: bytes) -> Iterator[Frame]:
+    """Yields the intact frames in a video of bursts."""
+    return frames_in_pictures(pictures_of(video))
+
+
 def decode_pictures(
     pictures: Iterable[Picture], *, passphrase: bytes | None = None, key: bytes | None = None
 ) -> dict[bytes, Reel]:
@@ -422,7 +433,7 @@ def decode_pictures(
         BadReelError: another format version, or frames that contradict each other or their digests.
     """
     assemblies: dict[bytes, BurstAssembly] = {}
-    for frame in (frame for burst in bursts_in(pictures) for frame in frames_of_burst(burst.data)):
+    for frame in frames_in_pictures(pictures):
         assemblies.setdefault(frame.header.reel_id, BurstAssembly(frame.header)).add(frame)
     reels, secret = {}, Secret(passphrase, key)
     for reel_id, assembly in assemblies.items():

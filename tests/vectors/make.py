@@ -18,20 +18,25 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from bytereel_codec.channel.modulation import Code
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.envelope import Secret
-from bytereel_codec.geometry import geometry_named
+from bytereel_codec.libav.recode import Recipe as Recoding
+from bytereel_codec.libav.recode import recode
+from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
 from bytereel_codec.ranged import FileReader
 from bytereel_codec.reel import frames_of_reel
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent / "codec"))
 
-from independent_decoder import decode, frames_in  # noqa: E402
+import independent_decoder  # noqa: E402
+import independent_lossy  # noqa: E402
 
 CHECKSUMS = FOLDER / "checksums.json"
 CREATED = "2026-01-01T00:00:00+00:00"
@@ -42,7 +47,10 @@ SPAN_144P = 54_980
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a vector is made. `source` is `(kind, size)` for `source_of`; `cut` names data segments that are cut out."""
+    """How a vector is made. `source` is `(kind, size)` for `source_of`; `cut` names data segments that are cut out.
+
+    `profile` is one of ours or `XOR`; `recoded` says what was done to the reel (`libav.recode`).
+    """
 
     name: str
     shows: str
@@ -54,6 +62,8 @@ class Recipe:
     key: str | None = None
     cut: tuple[int, ...] = ()
     random: str | None = None
+    profile: str = "archive"
+    recoded: str | None = None
 
     @property
     def secret(self) -> Secret | None:
@@ -72,8 +82,13 @@ class Recipe:
 
     @property
     def reproducible(self) -> bool:
-        """Whether encoding the same source anew gives the same bytes: zstd and tar owners differ between machines."""
-        return not self.compress and self.source[0] != "folder"
+        """Whether encoding the same source anew gives the same bytes: zstd, tar owners and x264 differ by machine."""
+        return not self.compress and self.source[0] != "folder" and self.profile == "archive"
+
+    @property
+    def decoder(self) -> ModuleType:
+        """The independent decoder for it: it has `decode` and `frames_in`."""
+        return independent_decoder if self.profile == "archive" else independent_lossy
 
 
 RECIPES = (
@@ -131,7 +146,37 @@ RECIPES = (
     Recipe("sealed-text", "compressed, then sealed, with parity", ("text", 3000), True, 50, key=bytes(32).hex()),
     Recipe("folder", "a folder: the source is a pax tar stream", ("folder", 0)),
     Recipe("stream", "a stream of unknown size at 1080p: no sidx, no counts in headers", ("text", 9_000_000), True),
+    Recipe("bursts-balanced", "4 x 4 blocks at 360p", ("noise", 3000), geometry="360p", profile="balanced"),
+    Recipe("bursts-rugged", "half of their coefficients at 144p", ("noise", 1000), geometry="144p", profile="rugged"),
+    Recipe("bursts-stream", "8 x 8 blocks at 144p", ("noise", 1000), geometry="144p", profile="stream"),
+    Recipe("bursts-classic16", "cells of 16 colours at 144p", ("noise", 500), geometry="144p", profile="classic16"),
+    Recipe(
+        "bursts-xor",
+        "cells of 16 colours at 144p, four blocks of data for each of XOR",
+        ("noise", 2500),
+        geometry="144p",
+        profile="XOR",
+    ),
+    Recipe(
+        "bursts-x264",
+        "a sealed reel of rugged at 144p, encoded again by x264, its pictures out of order",
+        ("noise", 1500),
+        key=bytes(32).hex(),
+        geometry="144p",
+        profile="rugged",
+        recoded="x264:crf=28,shuffle=8",
+    ),
 )
+
+
+def profile_of(name: str) -> Profile:
+    """The profile that a recipe names."""
+    if name != "XOR":
+        return PROFILES[name]
+    base = PROFILES["classic16"]
+    assert base.channel is not None
+    modulation = replace(base.channel.modulation, code=Code.XOR, parity=4)
+    return replace(base, name="xor", number=USER_DEFINED, channel=replace(base.channel, modulation=modulation))
 
 
 def source_of(kind: str, size: int) -> bytes:
@@ -173,7 +218,8 @@ def encode(recipe: Recipe, folder: Path) -> bytes:
         parity_percent=recipe.parity_percent,
         secret=recipe.secret,
         compress=recipe.compress,
-        geometry=None if recipe.geometry is None else geometry_named(recipe.geometry),
+        profile=profile_of(recipe.profile),
+        geometry=recipe.geometry,
         name=recipe.random or recipe.name,
         random=randomness(recipe.random or recipe.name),
         created=CREATED,
@@ -188,6 +234,8 @@ def encode(recipe: Recipe, folder: Path) -> bytes:
     else:
         source.write_bytes(source_of(kind, size))
         encode_file(source, target, options)
+    if recipe.recoded:
+        recode(target, target, Recoding.parse(recipe.recoded))
     return without_segments(target, recipe.cut) if recipe.cut else target.read_bytes()
 
 
@@ -230,12 +278,12 @@ def without_segments(reel: Path, segments: tuple[int, ...]) -> bytes:
 
 def describe(recipe: Recipe, reel: bytes) -> dict[str, Any]:
     """What stands in the JSON beside the reel, as the independent decoder reads it."""
-    (found,) = decode(
+    (found,) = recipe.decoder.decode(
         reel,
         passphrase=recipe.passphrase.encode() if recipe.passphrase else None,
         key=bytes.fromhex(recipe.key) if recipe.key else None,
     ).values()
-    header = next(frames_in(reel)).header
+    header = next(recipe.decoder.frames_in(reel)).header
     assert found.source is not None
     assert found.tree_checked
     assert recipe.source[0] == "folder" or found.source == source_of(*recipe.source)

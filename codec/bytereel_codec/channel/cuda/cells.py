@@ -13,7 +13,7 @@ from numba import cuda, int16
 from bytereel_codec.channel.cells import Cells, _step
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulation import Bytes, Modulation
-from bytereel_codec.channel.palettes import _FIXED, _UNITS, Fit, Levels, _scaled, fit
+from bytereel_codec.channel.palettes import _FIXED, _UNITS, Fit, Levels, fit
 from bytereel_codec.channel.raster import CHROMA_REST, Picture, Raster
 
 
@@ -189,15 +189,21 @@ def _take(levels, step, out):  # type: ignore[no-untyped-def]
             out[channel, i] = levels[channel, row, cell]
 
 
+@cuda.jit(device=True)
+def _scaled(level, scale, offset, shift):  # type: ignore[no-untyped-def]
+    """As `palettes._scaled`."""
+    value = np.int32(np.int32(np.int32(level) * scale) + offset) >> 16
+    return (0 if value < 0 else (255 if value > 255 else value)) >> shift
+
+
 @cuda.jit(cache=True)
 def _classify(levels, scale, offset, table, luma_bits, chroma_bits, entries):  # type: ignore[no-untyped-def]
     """A thread a cell: as `palettes._classify`."""
     x, row = cuda.grid(2)
     if x < levels.shape[2] and row < levels.shape[1]:
-        shift = np.int32(8 - chroma_bits)
-        y = np.int64(_scaled(levels[0, row, x], scale[0], offset[0], np.int32(8 - luma_bits)))
-        u = np.int64(_scaled(levels[1, row, x], scale[1], offset[1], shift))
-        v = np.int64(_scaled(levels[2, row, x], scale[2], offset[2], shift))
+        y = _scaled(levels[0, row, x], scale[0], offset[0], 8 - luma_bits)
+        u = _scaled(levels[1, row, x], scale[1], offset[1], 8 - chroma_bits)
+        v = _scaled(levels[2, row, x], scale[2], offset[2], 8 - chroma_bits)
         entries[row * levels.shape[2] + x] = table[(y << chroma_bits | u) << chroma_bits | v]
 
 
@@ -218,6 +224,6 @@ def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
         word, smallest = 0, 0xFFFF
         for cell in range(first, last + 1):
             word = word << bits | np.int64(entries[cell]) & ((1 << bits) - 1)
-            smallest = min(smallest, np.int64(entries[cell]))
+            smallest = np.int64(entries[cell]) if entries[cell] < smallest else smallest
         content[i] = np.uint8(word >> ((last + 1) * bits - (i * 8 + 8)) & 255)
         margin[i] = np.uint8(smallest >> 8)

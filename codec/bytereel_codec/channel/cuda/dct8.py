@@ -20,6 +20,7 @@ from bytereel_codec.channel.transforms import (
     quantiser_step,
 )
 
+_LINES = 8 * _VERTICAL
 _READ = [places[0] for places in coefficients_of(8, COEFFICIENTS_MAX)]
 _PLACES = np.array(
     [_READ.index((v, h)) if (v, h) in _READ else COEFFICIENTS_MAX for v in range(_VERTICAL) for h in range(_VERTICAL)]
@@ -91,7 +92,7 @@ def _analyse(y, coefficients):  # type: ignore[no-untyped-def]
     x, index = cuda.grid(2)
     if x < y.shape[1] // 2 and index < y.shape[0] // 4:
         row, block = index // 4, index % 4
-        rows = cuda.local.array(8 * _VERTICAL, int16)
+        rows = cuda.local.array(_LINES, int16)
         _transform_columns(y, 16 * row + block // 2 * 8, 2 * x + block % 2, rows)
         macroblock = row * (y.shape[1] // 2) + x
         for v in range(_VERTICAL):

@@ -86,10 +86,12 @@ def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignor
         for bit in range(8):
             coefficient = coefficients[slots[i, bit], macroblock]
             signs |= np.int64(_sign(coefficient, bit))
-            smallest = min(smallest, np.int64(_strength(coefficient, scales[i, bit])))
+            strength = np.int64(_strength(coefficient, scales[i, bit]))
+            smallest = strength if strength < smallest else smallest
         at = macroblock * slots.shape[0] + i
         content[at] = np.uint8(~signs & 255)
-        margin[at] = np.uint8(min((smallest * np.int64(gain[i]) + _GAIN_ONE // 2 & 0xFFFFFFFF) >> 12, 255))
+        sure = (smallest * np.int64(gain[i]) + _GAIN_ONE // 2 & 0xFFFFFFFF) >> 12
+        margin[at] = np.uint8(sure if sure < 255 else 255)
 
 
 @cuda.jit(cache=True)
