@@ -230,8 +230,8 @@ def measure_cost(place: Place, name: str, *, quick: bool = False) -> Iterator[Ro
     random_file(source, size)
     rounds = [_round(source, reel, back, geometry) for _ in range(1 if quick else 2)]
     started_at = time.process_time()
-    with reel.open("rb") as file:
-        sum(1 for _ in shown_pictures(file))
+    with reel.open("rb") as video:
+        sum(1 for _ in shown_pictures(video))
     bare_rate = size / (time.process_time() - started_at) / 1e6
     if back.read_bytes() != source.read_bytes():
         raise RuntimeError(f"{name}: the bytes that came back are others")

@@ -10,4 +10,5 @@ numbers all signed or all unsigned in an expression, as the two together make a 
 
 from numba import config
 
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small pictures fill no card, and no user can help it
+# Small pictures fill no card, and no user can help it.
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]

@@ -170,7 +170,7 @@ def _measure(y, u, v, levels):  # type: ignore[no-untyped-def]
         for i in range(4):
             cell_row, cell = 2 * row + i // 2, 2 * x + i % 2
             if cell_row < levels.shape[1] and cell < levels.shape[2]:
-                total = 0
+                total = np.int64(0)
                 for place in range(9):
                     is_corner = place % 2 == 0 and place != 4
                     total += (1 if is_corner else 2) * np.int64(y[3 * cell_row + place // 3, 3 * cell + place % 3])
@@ -221,7 +221,7 @@ def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
     i = cuda.grid(1)
     if i < content.size:
         first, last = i * 8 // bits, (i * 8 + 7) // bits
-        word, smallest = 0, 0xFFFF
+        word, smallest = np.int64(0), np.int64(0xFFFF)
         for cell in range(first, last + 1):
             word = word << bits | np.int64(entries[cell]) & ((1 << bits) - 1)
             smallest = np.int64(entries[cell]) if entries[cell] < smallest else smallest

@@ -128,7 +128,7 @@ def _analyse_luma(y, coefficients):  # type: ignore[no-untyped-def]
 
 @cuda.jit(cache=True)
 def _analyse_chroma(plane, block, coefficients):  # type: ignore[no-untyped-def]
-    """A thread a macroblock, whose four blocks are numbers `block` to `block` + 3: as `dct4._join_chroma` in the end."""
+    """A thread a macroblock, its four blocks from number `block` on: at last as `dct4._join_chroma`."""
     x, row = cuda.grid(2)
     if x < plane.shape[1] // 2 and row < plane.shape[0] // 8:
         macroblock, slot = row * (plane.shape[1] // 2) + x, block * COEFFICIENTS_MAX

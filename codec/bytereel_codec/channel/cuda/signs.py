@@ -82,7 +82,7 @@ def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignor
     """A thread a byte: as `transforms.collect`."""
     macroblock, i = cuda.grid(2)
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:
-        signs, smallest = 0, 65535
+        signs, smallest = np.int64(0), np.int64(65535)
         for bit in range(8):
             coefficient = coefficients[slots[i, bit], macroblock]
             signs |= np.int64(_sign(coefficient, bit))
@@ -100,7 +100,7 @@ def _weigh(coefficients, slots, scales, columns, sums):  # type: ignore[no-untyp
     index, i = cuda.grid(2)
     macroblock = index // columns * MEASURED_ROWS * columns + index % columns
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:
-        total = 0
+        total = np.int64(0)
         for bit in range(8):
             total += np.int64(_strength(coefficients[slots[i, bit], macroblock], scales[i, bit]))
         cuda.atomic.add(sums, i, np.uint64(total))
