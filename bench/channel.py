@@ -20,8 +20,9 @@ from bytereel_codec.errors import BytereelError, Permanent
 from bytereel_codec.geometry import BurstGeometry, geometry_of_profile
 from bytereel_codec.header import Kind
 from bytereel_codec.libav.pictures import shown_pictures
-from bytereel_codec.libav.recode import Recipe, recode
+from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES
+from bytereel_codec.recipes import Recipe
 from bytereel_codec.rehearsal import sample_bytes_for
 
 from bench.channel_rows import ENCODE_MIN, measure_parity, measure_symbols, measure_youbit
@@ -148,7 +149,7 @@ def measure_survival(place: Place, name: str, *, quick: bool = False, recipes: S
     random = np.random.default_rng(1).bytes
     encode_file(source, reel, EncodeOptions(profile=name, geometry=geometry, created="", random=random))
     decode_file(reel, place.path / "back")  # loads the kernels
-    section = f"Survival: {name} at {geometry.name}, {size / 1e6:.1f} MB of random bytes, compared"
+    section = f"Survival: {name}, {geometry.name} at {geometry.frames_per_second}/s, {size / 1e6:.1f} MB of random bytes"
     fates = {}
     for recipe in recipes or (*target.survives, *target.beyond):
         done = recipe.replace(_SMALLER, _QUICK_SMALLER) if quick else recipe
@@ -211,7 +212,8 @@ def _survival_row(section: str, recipe: str, fate: Fate, must_hold: bool) -> Row
         cliff = fate.survey.cliff
         told.append(f"codewords lost {cliff.lost:,} of {cliff.codewords:,}")
         told.append(f"{'the worst other' if cliff.lost else 'the worst'} used {cliff.worst} of {cliff.allowed} parity")
-        told.append(f"byte errors {fate.survey.error_rate:.1e}")
+        if cliff.lost < cliff.codewords:
+            told.append(f"byte errors{' there' if cliff.lost else ''} {fate.survey.error_rate:.1e}")
     else:
         told.append("no burst was found")
     ratio = fate.delivered_bytes / fate.source_bytes

@@ -5,7 +5,7 @@ Each picture is placed (`channel.locate`), told by its strip, demodulated into i
 in a row as a raw stream of I_PCM pictures: from there on a reel of any profile is read alike.
 
 Memory: open bursts of at most `OPEN_BYTES_MAX`, their margins, and a few pictures.
-Source: FORMAT.md sections 12 to 16.
+Source: FORMAT.md sections 12 to 18.
 """
 
 from collections import OrderedDict
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.locate import Placement, Placer, locate
+from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulator
 from bytereel_codec.channel.modulators import modulator_for
+from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.reed_solomon import correct
 from bytereel_codec.channel.strip import Reading, StripHeader, search
@@ -131,7 +132,7 @@ class BurstReader:
         self.report.strip = strip
         shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
         key = (strip.mark, strip.kind, strip.number, shape)
-        if key not in self._done:
+        if key not in self._done and shape.data_bytes > 0:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
             self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from itertools import islice
 
 from bytereel_codec.burst_reader import BurstReader, ChannelReport, placer_for
-from bytereel_codec.channel.locate import Placer
 from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.place import Placer
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import StripHeader
 from bytereel_codec.envelope import Secret

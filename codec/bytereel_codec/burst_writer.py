@@ -3,7 +3,7 @@
 Buffers are made once and used again; a returned view is good until the next call. Memory: a burst's bytes, a dozen
 pictures, and what the encoder keeps of its own (a group of pictures).
 
-Source: FORMAT.md sections 12 to 16.
+Source: FORMAT.md sections 12 to 18.
 """
 
 from collections.abc import Callable, Iterator

@@ -4,24 +4,22 @@ Takes in each burst as it was read and as it was corrected, and keeps sums alone
 pictures, but for one number each. What could not be corrected is not known, so no rate counts it. Proves nothing about
 the reel's files: that is `verify`.
 
-Source: FORMAT.md sections 13 to 16.
+Source: FORMAT.md sections 13 to 18.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from bytereel_codec.burst_figures import BurstFigures, Cliff, Counts, checked_bytes, macroblock_of_bytes
 from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, placer_for
-from bytereel_codec.channel import xor_blocks
-from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.locate import Placement, Placer
-from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulation
+from bytereel_codec.channel.burst import BurstShape
+from bytereel_codec.channel.modulation import Bytes, Code, Modulation
+from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Flag, Kind, parse_masked
@@ -31,159 +29,10 @@ from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.scan import is_reel, no_reel
 from bytereel_codec.threads import Progress
 
-Counts = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-SIGMAS = 3
 _LOOK_PICTURES = 20
 _BURSTS_MAX = 1 << 16
 _CELL_ROWS = 8  # no cell of a strip is lower
 _CONTRAST_GREY = 16.0  # a strip's luma deviates from its mean by 64 times the gain
-_DISTANCES = ((0.25, "far from"), (0.5, "well away from"), (0.75, "in sight of"), (1.0, "close to"))
-_NOTHING_LEFT = "at the very edge of"
-
-
-@dataclass(frozen=True, slots=True)
-class Cliff:
-    """How much of its parity each codeword used, and so how far damage may grow.
-
-    `allowed` is what a codeword can take: its parity bytes, of which an error uses two and a lost byte one; with the
-    XOR code a codeword is a group, which can take one wrong block. `used` int64[n] counts the codewords that came back
-    by what they used, more than `allowed` where the margins told which bytes were wrong. `lost` codewords did not.
-    """
-
-    allowed: int
-    used: Counts
-    lost: int
-
-    @property
-    def codewords(self) -> int:
-        """All of them."""
-        return int(self.used.sum()) + self.lost
-
-    @property
-    def worst(self) -> int:
-        """The most that a codeword used that came back."""
-        return int(np.flatnonzero(self.used)[-1]) if self.used.any() else 0
-
-    @property
-    def mean(self) -> float:
-        """Of what the codewords that came back used."""
-        return float(np.average(np.arange(len(self.used)), weights=self.used)) if self.used.any() else 0.0
-
-    @property
-    def sigma(self) -> float:
-        """The standard deviation of it."""
-        if not self.used.any():
-            return 0.0
-        variance = np.average((np.arange(len(self.used)) - self.mean) ** 2, weights=self.used)
-        return math.sqrt(float(variance))
-
-    @property
-    def fraction(self) -> float:
-        """The part of the parity that a codeword uses which is `SIGMAS` standard deviations worse than the mean."""
-        return (self.mean + SIGMAS * self.sigma) / self.allowed
-
-    @property
-    def nearness(self) -> float:
-        """Of the worst codeword or the fraction, what is nearer to the cliff, which is at 1."""
-        return max(self.fraction, self.worst / self.allowed)
-
-    @property
-    def distance(self) -> str:
-        """How far the cliff is, in words."""
-        if self.lost:
-            return "over the cliff"
-        return f"{next((text for limit, text in _DISTANCES if self.nearness < limit), _NOTHING_LEFT)} the cliff"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
-        names = ("allowed", "codewords", "lost", "worst", "mean", "sigma", "fraction", "distance")
-        return {**{name: getattr(self, name) for name in names}, "used": self.used.tolist()}
-
-
-@dataclass(slots=True)
-class BurstFigures:
-    """One burst: `seen` bool[pictures], `wrong` int64[pictures] bytes corrected in each picture that was seen.
-
-    `filled` bytes of pictures that were not seen came from parity.
-    """
-
-    kind: Kind
-    number: int
-    shape: BurstShape
-    seen: Mask
-    wrong: Counts
-    filled: int
-    cliff: Cliff
-
-    @property
-    def name(self) -> str:
-        """Such as `data 3`."""
-        return f"{self.kind.name.lower()} {self.number}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
-        pictures = {"pictures_seen": self.seen.tolist(), "corrected": self.wrong.tolist(), "filled": self.filled}
-        return {"name": self.name, **pictures, **self.cliff.to_dict()}
-
-
-class _Checked(NamedTuple):
-    """A burst's bytes against what they should be: where that is `known` bool[total_bytes], and where not so `wrong`.
-
-    `used` int64[codewords], `lost` bool[codewords]: see `Cliff`. `filled` bytes that were not seen came from parity.
-    """
-
-    known: Mask
-    wrong: Mask
-    used: Counts
-    lost: Mask
-    filled: int
-
-
-def _checked(report: BurstReport, present: Mask) -> _Checked:
-    """`present` bool[total_bytes]: the bytes that were seen at all."""
-    shape = report.key[3]
-    if shape.modulation.code == Code.XOR:
-        return _checked_blocks(report.read, shape, present)
-    rows, size = (CODEWORD_BYTES, shape.width), CODEWORD_BYTES * shape.width
-    lost: Mask = report.corrected < 0
-    known = present.copy()
-    known[size:] = False
-    known[:size].reshape(rows)[:, lost] = False
-    wrong = (report.read != report.stored) & known
-    errors = wrong[:size].reshape(rows).sum(axis=0)
-    gone = CODEWORD_BYTES - present[:size].reshape(rows).sum(axis=0)
-    return _Checked(known, wrong, 2 * errors + gone, lost, int(gone[~lost].sum()))
-
-
-def _checked_blocks(read: Bytes, shape: BurstShape, present: Mask) -> _Checked:
-    """With the XOR code, whose groups are known as a whole or not at all."""
-    parity, slot_bytes = shape.modulation.parity, xor_blocks.SLOT_BYTES
-    found = xor_blocks.correct(read, parity, ~present)
-    true = xor_blocks.encode(found.content, len(read), parity)
-    slots = len(read) // slot_bytes
-    rows, size = (slots, slot_bytes), slots * slot_bytes
-    groups = slots - len(found.content) // xor_blocks.BLOCK_BYTES
-    group = np.arange(slots) % groups
-    differs = (read != true) | ~present
-    used = np.bincount(group[differs[:size].reshape(rows).any(axis=1)], minlength=groups)
-    lost = np.isin(np.arange(groups), found.wrong % groups)
-    known = present.copy()
-    known[size:] = False
-    known[:size].reshape(rows)[lost[group]] = False
-    filled = int((~present[:size].reshape(rows)[~lost[group]]).sum())
-    return _Checked(known, differs & known, used, lost, filled)
-
-
-def macroblock_of_bytes(shape: BurstShape) -> Counts:
-    """int64[picture_bytes]: the macroblock of the data area in which each byte of a picture lies, or begins."""
-    raster, modulation = shape.raster, shape.modulation
-    numbers = np.arange(shape.picture_bytes)
-    if modulation.family != Family.CELLS:
-        return numbers // (shape.picture_bytes // raster.macroblocks)
-    side = modulation.second >> 1
-    row, column = np.divmod(8 * numbers // modulation.first, raster.width // side)
-    return np.asarray((row * side + side // 2) // 16 * raster.columns + (column * side + side // 2) // 16)
 
 
 @dataclass(slots=True)
@@ -223,7 +72,7 @@ class ChannelSurvey:
         pages = (shape.pictures, shape.picture_bytes)
         present = report.present
         seen = np.asarray(present.reshape(pages).any(axis=1))
-        checked = _checked(report, present)
+        checked = checked_bytes(report, present)
         wrong = checked.wrong.reshape(pages)
         for margin, bad, there in zip(report.margin.reshape(pages), wrong, present.reshape(pages), strict=True):
             self._count_margins(margin[there], margin[bad])

@@ -24,6 +24,7 @@ _BURST_FRAME_BYTES = 128 << 10
 _BURST_BYTES_MIN = 16 << 10
 _PICTURES_OF_ENCODER = 8
 LEADER_BYTES_RESERVED = 4096
+LEADER_PICTURES_MIN = 3  # with half of the bytes parity, one lost picture of two would leave nothing for errors
 _SEGMENTS_WANTED = 24
 _SEGMENT_BYTES_WANTED = 26 << 20
 _SEGMENTS_MAX = 9000  # a store's multipart upload ends at 10,000 parts
@@ -165,8 +166,9 @@ class BurstGeometry:
         return smallest_shape(self.raster, modulation, data_bytes)
 
     def leader_shape(self, data_bytes: int) -> BurstShape:
-        """The burst of a leader of that many bytes: tougher than data, and in two pictures at least."""
-        return smallest_shape(self.raster, self.channel.modulation.for_leader(), data_bytes, pictures_min=2)
+        """The burst of a leader of that many bytes: tougher than data, and in so many pictures that one may be lost."""
+        modulation = self.channel.modulation.for_leader()
+        return smallest_shape(self.raster, modulation, data_bytes, pictures_min=LEADER_PICTURES_MIN)
 
     def leader_pictures(self) -> int:
         """Pictures that a leader has the time of."""

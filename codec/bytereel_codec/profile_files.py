@@ -3,7 +3,7 @@
     [profile.mine]
     based_on = "rugged"              # balanced, rugged, stream or classic16
     purpose = "our wiki's player"
-    survives = ["x264:crf=28"]       # recipes, see `libav.recode`; what `check_profile` rehearses
+    survives = ["x264:crf=28"]       # recipes, see `recipes`; what `check_profile` rehearses
     quantiser = 44
 
 Everything else is optional and as in the profile it is based on; a value is refused when no reader could take it, or
@@ -25,6 +25,7 @@ from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import geometry_of_profile
 from bytereel_codec.profiles import PICTURES_MAX, PROFILES, USER_DEFINED, Channel, Options, Profile
 from bytereel_codec.ranged import FileReader, read_range
+from bytereel_codec.recipes import Recipe
 from bytereel_codec.rehearsal import Trial, Watcher, rehearse
 
 FILE_BYTES_MAX = 1 << 20
@@ -181,8 +182,6 @@ def _profile(path: Path, name: str, values: object) -> Profile:
 
 
 def _recipes(entry: _Entry) -> tuple[str, ...]:
-    from bytereel_codec.libav.recode import Recipe
-
     recipes = entry.values.get("survives")
     if not isinstance(recipes, list) or not 0 < len(recipes) <= _RECIPES_MAX:
         raise entry.refusal("survives", f"a list of 1 to {_RECIPES_MAX} recipes such as 'x264:crf=28'")

@@ -103,7 +103,7 @@ class Profile:
     number: int = 0
     channel: Channel | None = None
     rehearsal: tuple[str, ...] = ()
-    """What it claims to survive, as recipes (`libav.recode`)."""
+    """What it claims to survive, as `recipes` tell it."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""

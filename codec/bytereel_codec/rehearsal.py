@@ -24,10 +24,10 @@ from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry, geometry_of_profile
 from bytereel_codec.profiles import Profile
 from bytereel_codec.ranged import FileReader, buffered_file
+from bytereel_codec.recipes import Recipe
 
 if TYPE_CHECKING:
     from bytereel_codec.burst_reader import ChannelReport
-    from bytereel_codec.libav.recode import Recipe
 
 PICTURES = 16
 SAMPLE_BYTES_MAX = 256 << 20
@@ -101,8 +101,6 @@ def survives(
     `recipe.bad` and what else encoding and `recode` raise; Temporary `target.full`. That a reel cannot be read any more
     is no error but a trial that is not exact.
     """
-    from bytereel_codec.libav.recode import Recipe
-
     parsed = [Recipe.parse(text) for text in recipes]
     trials = []
     with tempfile.TemporaryDirectory(prefix="bytereel-") as name:
@@ -124,7 +122,7 @@ def survives(
     return trials
 
 
-def _trial(profile: Profile, recipe: "Recipe", folder: Path, sample: bytes, threads: int) -> Trial:
+def _trial(profile: Profile, recipe: Recipe, folder: Path, sample: bytes, threads: int) -> Trial:
     from bytereel_codec.libav.recode import recode
 
     started_at = time.monotonic()

@@ -27,8 +27,9 @@ from bytereel_codec.geometry import FRAME_RESERVED_BYTES, BurstGeometry, geometr
 from bytereel_codec.header import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.planes import lines_of
-from bytereel_codec.libav.recode import Recipe, recode
+from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES, Profile
+from bytereel_codec.recipes import Recipe
 from reels import made
 
 HARD = {

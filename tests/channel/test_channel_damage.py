@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lossy_reels import (
     HARD,
     Sample,
     edited,
+    filmed,
     harmed,
     noise,
     one_in_16_lost,
@@ -86,7 +88,7 @@ def test_segments_may_be_mixed_up_altogether() -> None:
 @pytest.mark.parametrize("profile", ALL)
 @pytest.mark.parametrize("rate", [24, 25, 60])
 def test_the_rate_may_change(profile: str, rate: int) -> None:
-    one = sample(profile, "144p", 24)
+    one = sample(profile, "144p", 8)
     assert restored(harmed(one, f"fps={rate}")) == one.content
 
 
@@ -209,7 +211,7 @@ def test_range_and_gain_may_change(profile: str, damage: str) -> None:
         *((profile, "{hard},drop=16,double,shuffle=8,range=limited") for profile in TOUGH),
         *((profile, "{hard},shift=3:-2,range=full > copy:mkv") for profile in TOUGH),
         ("rugged", "{hard},fps=24,pad=720x480,gain=0.9 > copy:ts"),
-        ("rugged", "x264:crf=23,drop=16,shift=-4:2 > copy:mkv > x264:crf=28"),
+        ("rugged", "x264:crf=23,drop=16,gain=1.1 > copy:mkv > x264:crf=28,double"),
         ("rugged", "x264:crf=23,size=480p,pad=1280x500,gain=0.85"),
         ("stream", "{hard},drop=16,crop=2,range=limited"),
         ("stream", "{hard},drop=18,size=480x270,pad=480x360,gain=1.1 > copy:ts"),
@@ -256,6 +258,7 @@ def test_the_middle_third_of_a_reel_gives_that_third(profile: str) -> None:
     assert max(kept) < 0.75 * len(content)
 
 
+@lru_cache(maxsize=4)
 def cut_sample(profile: str) -> tuple[bytes, bytes]:
     """A reel of twelve segments, and what it holds."""
     short = short_bursts(profile, {"balanced": 8, "rugged": 12, "stream": 40, "classic16": 28}[profile])
@@ -273,6 +276,7 @@ def test_whole_segments_lost_come_back_by_parity(profile: str, lost: list[int]) 
     assert restored(through(video, HARD[profile])) == content
 
 
+@lru_cache(maxsize=4)
 def parity_sample(profile: str) -> tuple[bytes, bytes, int]:
     content = noise({"balanced": 150_000, "rugged": 150_000, "stream": 120_000, "classic16": 150_000}[profile])
     short = short_bursts(profile, {"balanced": 8, "rugged": 14, "stream": 48, "classic16": 32}[profile])
@@ -302,13 +306,13 @@ def test_one_segment_more_than_parity_has_columns_is_named_and_the_rest_salvaged
     assert saved[end:] == content[end:]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.data())
 def test_any_pictures_lost_at_all_never_give_a_wrong_byte(data: st.DataObject) -> None:
     reel, content, _ = parity_sample("rugged")
     pictures = pictures_of(reel)
-    kept = data.draw(st.lists(st.booleans(), min_size=len(pictures), max_size=len(pictures)).filter(any))
-    obeys_the_law(edited(reel, lambda all_: [p for p, keep in zip(all_, kept, strict=True) if keep]), content)
+    order = data.draw(st.lists(st.integers(0, len(pictures) - 1), min_size=1, max_size=len(pictures), unique=True))
+    obeys_the_law(filmed([pictures[place] for place in order]), content)
 
 
 @pytest.mark.parametrize("profile", ALL)

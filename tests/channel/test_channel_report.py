@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from bytereel_codec.burst_figures import Cliff, macroblock_of_bytes
 from bytereel_codec.burst_reader import BurstReport, lost_bytes
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
@@ -17,7 +18,7 @@ from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import RASTERS, Picture
 from bytereel_codec.channel.reed_solomon import correct, encode
 from bytereel_codec.channel.strip import read
-from bytereel_codec.channel_report import ChannelSurvey, Cliff, macroblock_of_bytes, survey_channel
+from bytereel_codec.channel_report import ChannelSurvey, survey_channel
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Kind

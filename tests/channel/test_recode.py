@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 from bytereel_codec.errors import Permanent, Temporary
-from bytereel_codec.libav.recode import STEPS_MAX, Recipe, recode
+from bytereel_codec.libav.recode import recode
+from bytereel_codec.recipes import STEPS_MAX, Recipe, Step
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -155,10 +156,10 @@ def test_filters_of_time_lose_and_repeat_the_pictures_they_say(
 
 @given(rate=st.fractions(2, 60, max_denominator=1001))
 def test_retiming_shows_at_each_time_the_picture_that_libav_would(rate: Fraction) -> None:
-    from bytereel_codec.libav.recode import Film, _paced
+    from bytereel_codec.libav.film import Film, paced
 
     film = Film(((number, Fraction(number, RATE)) for number in range(PICTURES)), 2, 2, Fraction(RATE), Fraction(3))  # type: ignore[misc]
-    made = list(_paced(film, rate=rate).shots)
+    made = list(paced(film, rate=rate).shots)
     assert made == _paced_by_libav(rate)
     assert len(made) == int(Fraction(PICTURES, RATE) * rate + Fraction(1, 2))
 
@@ -346,11 +347,8 @@ def test_places_that_are_not_there_are_named(source: Path, tmp_path: Path) -> No
     assert refused.value.error_id == "target.unwritable"
 
 
-def test_an_encoder_that_is_not_there_is_named(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bytereel_codec.libav import recode as room
-
-    codecs = {"future": room._Codec("libfuture", ("mp4",), {}, {})}
-    monkeypatch.setattr(room, "_CODECS", codecs)
+def test_an_encoder_that_is_not_there_is_named(source: Path, tmp_path: Path) -> None:
+    recipe = Recipe("future", (Step("libfuture", {}, "mp4"),))
     with pytest.raises(Permanent) as refused:
-        recode(source, tmp_path / "target", Recipe.parse("future"))
+        recode(source, tmp_path / "target", recipe)
     assert (refused.value.error_id, "libfuture" in refused.value.message) == ("recode.encoder", True)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, RASTERS, Picture, Raster
-from bytereel_codec.channel.strip import STRIP_BYTES, STRIP_MASK, StripHeader, draw, parse_strip, read
+from bytereel_codec.channel.strip import StripHeader, draw, parse_strip, read
+from bytereel_codec.channel.strip_kernels import STRIP_BYTES, STRIP_MASK
 from bytereel_codec.header import Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st

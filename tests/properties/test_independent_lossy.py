@@ -20,8 +20,9 @@ from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.envelope import Secret
 from bytereel_codec.geometry import BurstGeometry
-from bytereel_codec.libav.recode import Recipe, recode
+from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
+from bytereel_codec.recipes import Recipe
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -26,10 +26,10 @@ from typing import Any
 from bytereel_codec.channel.modulation import Code
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.envelope import Secret
-from bytereel_codec.libav.recode import Recipe as Recoding
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
 from bytereel_codec.ranged import FileReader
+from bytereel_codec.recipes import Recipe as Recoding
 from bytereel_codec.reel import frames_of_reel
 
 FOLDER = Path(__file__).parent

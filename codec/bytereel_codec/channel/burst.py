@@ -44,8 +44,10 @@ class BurstShape:
 
     @property
     def data_bytes(self) -> int:
-        """What is left for frames."""
+        """What is left for frames; 0 where not even one codeword or group of blocks fits."""
         if self.modulation.code == Code.XOR:
+            if not xor_blocks.fits(self.total_bytes, self.modulation.parity):
+                return 0
             return int(xor_blocks.capacity(self.total_bytes, self.modulation.parity))
         return self.width * (CODEWORD_BYTES - self.modulation.parity)
 

@@ -9,7 +9,7 @@ Reading: a cell's luma is a mean weighted to its cross, its chroma the one that 
 of its group of 2 x 2 cells; then a table names the nearest colour. Range, gain and offset are found from the picture's
 own colours.
 
-Source: FORMAT.md section 16.
+Source: FORMAT.md section 18.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ _SAMPLE_CELLS = 1024
 class Cells:
     """Bytes to coloured cells and back. Not for use by two threads at once.
 
-    Raises: Permanent `modulation.unknown`. Source: FORMAT.md section 16.
+    Raises: Permanent `modulation.unknown`. Source: FORMAT.md section 18.
     """
 
     def __init__(self, raster: Raster, modulation: Modulation) -> None:

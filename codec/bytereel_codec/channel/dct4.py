@@ -8,7 +8,7 @@ bytes a macroblock. The first bits of a chroma plane's four blocks are not their
 Reading takes H.264's integer transform, whose signs are those of the DCT and whose values fit 16 bits; a coefficient
 of exactly 0 reads as 1.
 
-Source: ITU-T H.264 (08/2021) 8.5.11 chroma DC, 8.5.12 4 x 4 residual blocks; FORMAT.md section 15.
+Source: ITU-T H.264 (08/2021) 8.5.11 chroma DC, 8.5.12 4 x 4 residual blocks; FORMAT.md section 16.
 """
 
 from functools import lru_cache

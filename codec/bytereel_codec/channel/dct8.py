@@ -6,7 +6,7 @@ macroblock. Chroma is left alone.
 
 Reading takes H.264's 8 x 8 integer transform, whose signs are those of the DCT; a coefficient of exactly 0 reads as 1.
 
-Source: ITU-T H.264 (08/2021) 8.5.13 8 x 8 residual blocks; FORMAT.md section 15.
+Source: ITU-T H.264 (08/2021) 8.5.13 8 x 8 residual blocks; FORMAT.md section 16.
 """
 
 from functools import lru_cache

@@ -3,7 +3,7 @@
 A `Modulation` is what the strip of a picture tells of it: enough to read the picture. What only the writer needs
 (amplitude, encoder settings) is in the profile.
 
-Source: FORMAT.md sections 13 to 16.
+Source: FORMAT.md sections 13 to 18.
 """
 
 from collections.abc import Mapping

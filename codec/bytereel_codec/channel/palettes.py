@@ -5,7 +5,7 @@ those of old RGB displays, converted by BT.709 (limited range) here. `grey` is f
 chroma of their own. The distance of two colours is dY^2 + (dCb^2 + dCr^2) / 2: chroma comes back from a codec with
 about twice the variance of luma.
 
-Source: FORMAT.md section 16; ITU-R BT.709-6 item 3; IBM Enhanced Color Display (1984) for the 16 and 64 colours.
+Source: FORMAT.md section 18; ITU-R BT.709-6 item 3; IBM Enhanced Color Display (1984) for the 16 and 64 colours.
 """
 
 from functools import lru_cache

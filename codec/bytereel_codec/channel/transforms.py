@@ -8,7 +8,7 @@ rounded half up to 1/32, and the sum of rest and contributions is rounded half u
 Coefficients on the way back are *scattered*: int16, the macroblocks of one row side by side (what a vector
 unit wants), one such line for each coefficient, COEFFICIENTS_MAX lines for each block of the macroblock.
 
-Source: ITU-T H.264 (08/2021) 8.5.6 inverse zig-zag scan, table 8-15 chroma quantiser; FORMAT.md section 15.
+Source: ITU-T H.264 (08/2021) 8.5.6 inverse zig-zag scan, table 8-15 chroma quantiser; FORMAT.md section 16.
 """
 
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ groups, and damage that touches no more neighbouring slots than that costs each 
 A group has `group_blocks` data blocks or fewer. A wrong block is known by its checksum and rebuilt from the rest of its
 group if it is the only one there. Two wrong blocks in a group stay as they are, and are named.
 
-Source: FORMAT.md section 16.
+Source: FORMAT.md section 17.
 """
 
 from typing import NamedTuple, TypeVar
@@ -40,6 +40,11 @@ class _Layout(NamedTuple):
     @property
     def slots(self) -> int:
         return self.data + self.groups
+
+
+def fits(total_bytes: int, group_blocks: int) -> bool:
+    """Whether a buffer of `total_bytes` holds a group at all: a block, and the XOR of it."""
+    return group_blocks > 0 and total_bytes >= 2 * SLOT_BYTES
 
 
 def capacity(total_bytes: int, group_blocks: int) -> int:

@@ -54,7 +54,7 @@ def survive(
     as_json: Json = False,
 ) -> None:
     """Try which profiles come back exact from a platform, and which of them is the cheapest."""
-    from bytereel_codec.libav.recode import Recipe
+    from bytereel_codec.recipes import Recipe
 
     recipes = list(dict.fromkeys(str(Recipe.parse(text)) for text in through))
     loop = _Loop(_chosen(profile, profiles_file), recipes, source, sample, workers or usable_cores())

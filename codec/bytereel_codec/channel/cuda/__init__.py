@@ -8,7 +8,7 @@ The simulator runs more than compiles: no `min` and `max` in kernels (numba 0.68
 numbers all signed or all unsigned in an expression, as the two together make a float.
 """
 
-from numba import config
+import warnings
 
 # Small pictures fill no card, and no user can help it.
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
+warnings.filterwarnings("ignore", message=".*under-utilization")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import cuda
 
 Launch = tuple[tuple[int, ...], tuple[int, ...], Any]
-_THREADS = (32, 8)
+_THREADS = (32, 4)
 """Threads of a block in x and in y: a warp is a run in x."""
 _THREADS_IN_A_ROW = 128
 
