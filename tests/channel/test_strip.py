@@ -224,7 +224,7 @@ def test_a_header_that_names_another_raster_is_refused() -> None:
 
 def test_cells_of_one_pixel_have_no_palette_of_colours() -> None:
     good = header_for(RASTERS["1080p"], kind=Kind.DATA, modulation=Modulation(Family.CELLS, 4, 2, 32))
-    body = bytearray(masked(good.pack())[:12])
-    assert parse_strip(good.pack()) == good
+    body = bytearray(a ^ b for a, b in zip(good.pack()[:12], STRIP_MASK, strict=False))
+    assert parse_strip(masked(bytes(body))) == good
     body[9] = 3
-    assert parse_strip(masked(bytes(body) + crc32c.crc32c(bytes(body)).to_bytes(4, "big"))) is None
+    assert parse_strip(masked(bytes(body))) is None
