@@ -9,7 +9,7 @@ Source: FORMAT.md sections 12 to 18.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -30,6 +30,7 @@ from bytereel_codec.macroblocks import HEADER_BYTES
 
 OPEN_BYTES_MAX = 256 << 20
 LOOK_PICTURES = 20
+_GLANCE_PICTURES = 4
 LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
 _SAME_MEAN_MAX = 3.0
 
@@ -266,16 +267,26 @@ def frames_in(data: Bytes) -> Iterator[Bytes]:
 def placer_for(pictures: Iterator[Picture]) -> Placer | None:
     """How to bring a video's pictures back into place, from its first ones; None when none of them shows a strip.
 
-    Pictures that a platform repeated are looked at once.
+    Pictures that a platform repeated are looked at once. Where the first few stand where they were written, that is
+    all; else more of them make the fit better.
     """
     found: list[Picture] = []
     for picture in islice(pictures, LOOK_PICTURES_MAX):
-        if not found or _differ(picture, found[-1]):
-            found.append(picture)
+        if found and not _differ(picture, found[-1]):
+            continue
+        found.append(picture)
+        if len(found) == _GLANCE_PICTURES:
+            placer = _placer(found)
+            if placer is not None and placer.placement.is_identity:
+                return placer
         if len(found) == LOOK_PICTURES:
             break
+    return _placer(found) if found else None
+
+
+def _placer(found: Sequence[Picture]) -> Placer | None:
     placement = locate([picture for picture in found if picture.y.shape == found[0].y.shape])
-    height, width = found[0].y.shape if found else (0, 0)
+    height, width = found[0].y.shape
     return Placer(placement, width, height) if placement else None
 
 

@@ -34,7 +34,6 @@ _GRID = {
     "trellis": "0",
     "psy": "0",
     "dct-decimate": "0",
-    "subme": "1",
     "me": "dia",
     "partitions": "none",
     "direct": "none",
@@ -42,7 +41,7 @@ _GRID = {
     "rc-lookahead": "0",
     "deadzone-inter": "6",
 }
-_GRID4 = {**_GRID, "8x8dct": "0"}
+_GRID4 = {**_GRID, "8x8dct": "0", "subme": "0"}
 _GRID8 = {**_GRID, "8x8dct": "1", "no-fast-pskip": "1", "deadzone-intra": "6"}
 
 

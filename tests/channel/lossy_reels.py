@@ -59,7 +59,7 @@ def noise(count: int, seed: int = 1) -> bytes:
 
 
 @lru_cache(maxsize=32)
-def sample(profile: str, geometry: str = "360p", pictures: int = 18) -> Sample:
+def sample(profile: str, geometry: str = "360p", pictures: int = 6) -> Sample:
     """Random bytes that fill about as many data pictures of one burst, and their reel."""
     chosen = geometry_of_profile(PROFILES[profile], geometry, None)
     assert isinstance(chosen, BurstGeometry)
