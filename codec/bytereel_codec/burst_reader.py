@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
+from bytereel_codec.channel.device import Device, column_code
 from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import LUMA_REST, Picture
-from bytereel_codec.channel.reed_solomon import correct
 from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.xor_blocks import correct as correct_blocks
 from bytereel_codec.header import MASKED_MAGIC, Kind, parse_masked
@@ -108,8 +108,15 @@ class _Burst:
 class BurstReader:
     """Takes in pictures in any order and gives out the frames of bursts. Not for use by two threads at once."""
 
-    def __init__(self, placer: Placer, emit: Callable[[Bytes], object], observe: Observer | None = None) -> None:
+    def __init__(
+        self,
+        placer: Placer,
+        emit: Callable[[Bytes], object],
+        observe: Observer | None = None,
+        device: Device = Device.CPU,
+    ) -> None:
         """`emit` takes a frame's image as it stood in the burst, header masked: uint8[n], good for the call."""
+        self._device = device
         self._placer = placer
         self._emit = emit
         self._observe = observe
@@ -165,7 +172,7 @@ class BurstReader:
     def _close(self, key: BurstKey) -> None:
         burst = self._open.pop(key)
         read_bytes = burst.content.copy() if self._observe else burst.content
-        data, corrected = _corrected(burst)
+        data, corrected = _corrected(burst, self._device)
         self._count(corrected)
         if burst.is_complete or not (corrected < 0).any():
             self._done.add(key)
@@ -185,7 +192,7 @@ class BurstReader:
     def _modulator(self, shape: BurstShape) -> Modulator:
         if shape not in self._modulators:
             self._modulators = dict(list(self._modulators.items())[-2:])
-            self._modulators[shape] = modulator_for(shape.raster, shape.modulation, None)
+            self._modulators[shape] = modulator_for(shape.raster, shape.modulation, None, self._device)
         return self._modulators[shape]
 
 
@@ -205,7 +212,7 @@ def _levelled(picture: Picture, reading: Reading) -> Picture:
     return picture._replace(y=table[picture.y])
 
 
-def _corrected(burst: _Burst) -> tuple[Bytes, Counts]:
+def _corrected(burst: _Burst, device: Device) -> tuple[Bytes, Counts]:
     """The data bytes of a burst, corrected as far as can be, and how many were corrected in each codeword."""
     shape = burst.shape
     if shape.modulation.code == Code.XOR:
@@ -218,7 +225,7 @@ def _corrected(burst: _Burst) -> tuple[Bytes, Counts]:
         return data, np.full(shape.width, -1, np.int16)
     margin = burst.margin[:size].reshape(CODEWORD_BYTES, shape.width)
     lost = None if burst.present.all() else ~burst.present[:size].reshape(CODEWORD_BYTES, shape.width)
-    return data, correct(matrix, shape.modulation.parity, lost, margin).corrected
+    return data, column_code(device).correct(matrix, shape.modulation.parity, lost, margin).corrected
 
 
 def lost_bytes(shape: BurstShape, macroblocks: Mask) -> Mask:
@@ -299,7 +306,10 @@ def _differ(one: Picture, other: Picture) -> bool:
 
 
 def read_bursts(
-    show: Callable[[], Iterator[Picture]], emit: Callable[[Bytes], object], observe: Observer | None = None
+    show: Callable[[], Iterator[Picture]],
+    emit: Callable[[Bytes], object],
+    observe: Observer | None = None,
+    device: Device = Device.CPU,
 ) -> ChannelReport | None:
     """Give the frames of a video's pictures to `emit`; None when none of the first pictures shows a strip.
 
@@ -308,7 +318,7 @@ def read_bursts(
     placer = placer_for(show())
     if placer is None:
         return None
-    reader = BurstReader(placer, emit, observe)
+    reader = BurstReader(placer, emit, observe, device)
     for picture in show():
         reader.add(picture)
     return reader.finish()

@@ -14,10 +14,10 @@ import numpy as np
 
 from bytereel_codec.boxes import CodedPicture, VideoTrack, burst_chunk, init_section
 from bytereel_codec.channel.burst import CODEWORD_BYTES, PICTURES_BETWEEN_GREY, BurstShape
+from bytereel_codec.channel.device import Device, column_code
 from bytereel_codec.channel.modulation import Bytes, Code, Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import Picture
-from bytereel_codec.channel.reed_solomon import encode
 from bytereel_codec.channel.strip import MARK_BYTES, StripHeader, draw
 from bytereel_codec.channel.xor_blocks import encode as encode_blocks
 from bytereel_codec.geometry import BurstGeometry
@@ -32,7 +32,14 @@ CANVASES_KEPT = 3
 class BurstWriter:
     """Writes the bursts of one reel. Not for use by two threads at once."""
 
-    def __init__(self, geometry: BurstGeometry, reel_id: bytes, keep: Callable[[Bytes], object] | None = None) -> None:
+    def __init__(
+        self,
+        geometry: BurstGeometry,
+        reel_id: bytes,
+        keep: Callable[[Bytes], object] | None = None,
+        device: Device = Device.CPU,
+    ) -> None:
+        self._device = device
         self._keep = keep
         self._geometry = geometry
         self._mark = reel_id[:MARK_BYTES]
@@ -99,7 +106,8 @@ class BurstWriter:
             padded[: len(content)] = content
             return encode_blocks(padded, shape.total_bytes, shape.modulation.parity)
         stored[: len(content)] = content
-        encode(stored[: CODEWORD_BYTES * shape.width].reshape(CODEWORD_BYTES, shape.width), shape.modulation.parity)
+        matrix = stored[: CODEWORD_BYTES * shape.width].reshape(CODEWORD_BYTES, shape.width)
+        column_code(self._device).encode(matrix, shape.modulation.parity)
         return stored
 
     def _drawn(
@@ -120,7 +128,8 @@ class BurstWriter:
     def _canvas(self, shape: BurstShape) -> tuple[Modulator, Picture]:
         if shape not in self._canvases:
             self._canvases = dict(list(self._canvases.items())[1 - CANVASES_KEPT :])
-            modulator = modulator_for(shape.raster, shape.modulation, self._geometry.channel.quantiser)
+            quantiser = self._geometry.channel.quantiser
+            modulator = modulator_for(shape.raster, shape.modulation, quantiser, self._device)
             self._canvases[shape] = (modulator, self._geometry.raster.grey())
         return self._canvases[shape]
 

@@ -9,10 +9,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
 from bytereel_codec.folder import FolderExtractor
@@ -30,7 +31,10 @@ _ZEROS_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How to decode. `reel_id`: first bytes of the id, where there are several. `start`/`end`: a range."""
+    """How to decode. `reel_id`: first bytes of the id, where there are several. `start`/`end`: a range.
+
+    `device` reads the pictures of lossy reels.
+    """
 
     secret: Secret | None = None
     workers: int = 1
@@ -39,6 +43,7 @@ class DecodeOptions:
     start: int = 0
     end: int | None = None
     replace: bool = True
+    device: Device = Device.AUTO
     progress: Progress = field(default=lambda done, total: None)
 
 
@@ -81,7 +86,7 @@ def decode_file(
     reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
     """
     options = options or DecodeOptions()
-    with opened_reel(source, options.secret, options.reel_id, workers=options.workers) as reel:
+    with _opened(source, options) as reel:
         return _Decoding(reel, options).run(None if target is None else str(target))
 
 
@@ -89,8 +94,14 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
     """Read the whole reel and prove every byte, writing nothing. The report names what is lost; raises as `decode_file`
     does for a file that is no reel or cannot be opened."""
     options = options or DecodeOptions()
-    with opened_reel(source, options.secret, options.reel_id, workers=options.workers) as reel:
+    with _opened(source, options) as reel:
         return _Decoding(reel, options).check()
+
+
+def _opened(source: Path | str, options: DecodeOptions) -> AbstractContextManager[Reel]:
+    if options.device == Device.CUDA:
+        chosen(options.device)
+    return opened_reel(source, options.secret, options.reel_id, workers=options.workers, device=options.device)
 
 
 class _Decoding:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, tail_frame
+from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry, Layout, geometry_of_profile, layout_for
 from bytereel_codec.leader import Leader
@@ -38,8 +39,9 @@ T = TypeVar("T")
 class EncodeOptions:
     """How to encode. `profile`: a name, or one of your own. `geometry`: a name, or None: chosen by size.
 
-    `workers`: threads. `progress(done, total)`: source bytes. `sha256`: keep the plain SHA-256 of the whole in the
-    leader too; it takes a thread of its own, as it cannot be put together from the segments' digests.
+    `workers`: threads. `device` draws the pictures of lossy reels. `progress(done, total)`: source bytes. `sha256`:
+    keep the plain SHA-256 of the whole in the leader too; it takes a thread of its own, as it cannot be put
+    together from the segments' digests.
     """
 
     profile: str | Profile = "archive"
@@ -49,6 +51,7 @@ class EncodeOptions:
     compress: bool = True
     sha256: bool = False
     geometry: AnyGeometry | str | None = None
+    device: Device = Device.AUTO
     name: str | None = None
     replace: bool = True
     progress: Progress = field(default=lambda done, total: None)
@@ -84,6 +87,8 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     or written; Integrity `source.changed` when the source changed under the encoder; Temporary `target.full`.
     """
     options = options or EncodeOptions()
+    if options.device == Device.CUDA:
+        chosen(options.device)
     profile = profile_named(options.profile) if isinstance(options.profile, str) else options.profile
     with opened_source(str(source), options.name, _leader(options, profile)) as opened:
         return _Encoding(opened, options, profile).run(str(target))
@@ -194,7 +199,7 @@ class _Encoding:
 
     def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:
         keep = self._kept.write if self._kept else None
-        writer = SegmentWriter(self._parameters, self._envelope(), keep)
+        writer = SegmentWriter(self._parameters, self._envelope(), keep, self._options.device)
         incoming, kept = bytearray(), bytearray()
         while (segment := feed.next(incoming)) is not None:
             chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
@@ -224,7 +229,7 @@ class _Encoding:
             def work() -> None:
                 frames, kept = ReelReader(reel), bytearray()
                 for number in numbers:
-                    chunks = write_parity_segment(parameters, layout, number, frames.frame)
+                    chunks = write_parity_segment(parameters, layout, number, frames.frame, self._options.device)
                     poured = _pour(chunks, number, sink, kept)
                     if poured is None:
                         return

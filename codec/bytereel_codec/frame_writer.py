@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Bytes
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry
 from bytereel_codec.header import FrameHeader
@@ -32,10 +33,12 @@ class FrameWriter(Protocol):
         """`ftyp` and `moov` of the reel; `pictures` None where their number is not known. Always of one size."""
 
 
-def frame_writer(geometry: AnyGeometry, reel_id: bytes, keep: Keep | None = None) -> FrameWriter:
+def frame_writer(
+    geometry: AnyGeometry, reel_id: bytes, keep: Keep | None = None, device: Device = Device.CPU
+) -> FrameWriter:
     """The writer for frames of that geometry; `keep` takes the images of a burst's frames too."""
     if isinstance(geometry, BurstGeometry):
         from bytereel_codec.burst_writer import BurstWriter
 
-        return BurstWriter(geometry, reel_id, keep)
+        return BurstWriter(geometry, reel_id, keep, device)
     return PictureWriter(geometry, reel_id)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.envelope import Secret
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader, buffered_file, read_range
@@ -24,11 +25,16 @@ _TS_PACKET_BYTES = 188
 
 @contextmanager
 def opened_reel(
-    source: Path | str, secret: Secret | None, reel_id: bytes | None = None, *, workers: int = 1
+    source: Path | str,
+    secret: Secret | None,
+    reel_id: bytes | None = None,
+    *,
+    workers: int = 1,
+    device: Device = Device.CPU,
 ) -> Iterator[Reel]:
     """The reel in a file, on standard input (`-`, spooled), in a container that cuts its pictures up, or one of bursts.
 
-    `workers`: threads that decode a video of bursts.
+    `workers`: threads that decode a video of bursts, `device` what reads its pictures.
     """
     with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
         path = Path(source)
@@ -40,7 +46,7 @@ def opened_reel(
                 yield fully_indexed(reader, secret, reel_id)
                 return
             found = _unwrapped(path, reader, Path(folder) / "packets")
-            reel = None if found else reel_of_bursts(reader, secret, reel_id, workers=workers)
+            reel = None if found else reel_of_bursts(reader, secret, reel_id, workers=workers, device=device)
         if reel is not None:
             with closing(reel):
                 yield reel
@@ -96,7 +102,12 @@ def frames_of_bursts(videos: Iterable[bytes]) -> Iterator[Reel]:
 
 
 def reel_of_bursts(
-    reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None, *, workers: int = 1
+    reader: RangedReader,
+    secret: Secret | None,
+    reel_id: bytes | None = None,
+    *,
+    workers: int = 1,
+    device: Device = Device.CPU,
 ) -> Reel | None:
     """The reel in a video of bursts, all of it read into a temporary file; None when the video shows no strip.
 
@@ -106,7 +117,7 @@ def reel_of_bursts(
 
     with ExitStack() as stack:
         kept = stack.enter_context(KeptFrames(None))
-        report = read_bursts(partial(_shown, reader, workers), kept.write)
+        report = read_bursts(partial(_shown, reader, workers), kept.write, device=device)
         if report is None:
             return None
         reel = fully_indexed(kept, secret, reel_id)

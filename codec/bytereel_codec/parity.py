@@ -14,6 +14,7 @@ import crc32c
 import numpy as np
 import numpy.typing as npt
 
+from bytereel_codec.channel.device import Device
 from bytereel_codec.erasure import accumulate, coefficient, recover
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.frame_writer import frame_writer
@@ -78,7 +79,7 @@ def image_of(frame: Frame) -> tuple[bytes, memoryview]:
 
 
 def write_parity_segment(
-    parameters: ReelParameters, layout: Layout, parity_segment: int, fetch: FetchFrame
+    parameters: ReelParameters, layout: Layout, parity_segment: int, fetch: FetchFrame, device: Device = Device.CPU
 ) -> Generator[memoryview, None, tuple[int, ...]]:
     """Yield the chunks of a parity segment; return their sizes.
 
@@ -86,7 +87,7 @@ def write_parity_segment(
     """
     shape = ParityShape(parameters.groups, parameters.columns)
     group, column = shape.place(parity_segment)
-    writer = frame_writer(parameters.geometry, parameters.reel_id)
+    writer = frame_writer(parameters.geometry, parameters.reel_id, device=device)
     frames = layout.frames_in(group)
     number = parity_first_picture(layout) + parity_segment * layout.frames_per_segment
     sizes = []

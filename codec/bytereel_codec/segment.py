@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bytereel_codec.channel.device import Device
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.frame_writer import Keep, frame_writer
 from bytereel_codec.geometry import AnyGeometry, Layout, geometry_from_dict
@@ -132,11 +133,13 @@ class SegmentFacts:
 class SegmentWriter:
     """Writes segments of one reel, with buffers of about three pictures. One thread at a time."""
 
-    def __init__(self, parameters: ReelParameters, envelope: Envelope, keep: Keep | None = None) -> None:
+    def __init__(
+        self, parameters: ReelParameters, envelope: Envelope, keep: Keep | None = None, device: Device = Device.CPU
+    ) -> None:
         """`keep` takes each frame's image of a burst too, as it stands in it; it has to be safe for several threads."""
         self._parameters = parameters
         self._envelope = envelope
-        self._pictures = frame_writer(parameters.geometry, parameters.reel_id, keep)
+        self._pictures = frame_writer(parameters.geometry, parameters.reel_id, keep, device)
 
     def write(
         self, index: int, source: RangedReader, start: int, end: int, *, last: bool

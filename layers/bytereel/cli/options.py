@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -83,6 +83,10 @@ KeyFile = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", "-w", min=1, max=256, help="Threads.", show_default="one a core")
+]
+DeviceChoice = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="What draws and reads the pictures of lossy reels.", show_default=True),
 ]
 ReelId = Annotated[
     bytes | None,

@@ -13,6 +13,7 @@ from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import (
     STANDARD,
     ByteRange,
+    DeviceChoice,
     Force,
     Json,
     KeyFile,
@@ -54,6 +55,7 @@ def encode(
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
     workers: Workers = None,
+    device: DeviceChoice = "auto",
     geometry: GeometryName = None,
     profiles_file: ProfilesFile = None,
     rehearse: Annotated[
@@ -71,6 +73,7 @@ def encode(
 ) -> None:
     """Turn a file or a folder into a video."""
     _check_places(source, target)
+    from bytereel_codec.channel.device import Device
     from bytereel_codec.encode import EncodeOptions, encode_file
     from bytereel_codec.profiles import PROFILES
 
@@ -85,6 +88,7 @@ def encode(
             parity_percent=parity or 0.0,
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
+            device=Device(device),
             compress=compress,
             sha256=sha256,
             geometry=geometry,
@@ -132,10 +136,12 @@ def decode(
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
     workers: Workers = None,
+    device: DeviceChoice = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Give back what a reel holds, proved bit for bit."""
+    from bytereel_codec.channel.device import Device
     from bytereel_codec.decode import DecodeOptions, decode_file
 
     wanted = byte_range or ByteRange()
@@ -144,6 +150,7 @@ def decode(
         options = DecodeOptions(
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
+            device=Device(device),
             salvage=salvage,
             reel_id=reel_id,
             start=wanted.start,
@@ -164,16 +171,19 @@ def verify(
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
     workers: Workers = None,
+    device: DeviceChoice = "auto",
     as_json: Json = False,
 ) -> None:
     """Read a whole reel and prove every byte, writing nothing."""
     from bytereel_codec import decode as codec
+    from bytereel_codec.channel.device import Device
 
     started_at = time.monotonic()
     with ProgressBar("verifying", hidden=as_json) as progress:
         options = codec.DecodeOptions(
             secret=read_secret(passphrase_file, key_file),
             workers=workers or usable_cores(),
+            device=Device(device),
             reel_id=reel_id,
             progress=progress,
         )
