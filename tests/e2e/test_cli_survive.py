@@ -8,7 +8,7 @@ from command_line import Cli
 
 pytestmark = pytest.mark.e2e
 
-NOISE = random.Random(4).randbytes(60_000)
+NOISE = random.Random(4).randbytes(300_000)
 GENTLE, HARD, DEADLY = "copy:mkv", "x264:crf=30,preset=veryfast", "x264:crf=51,preset=ultrafast"
 MINE = """
 [profile.mine]
