@@ -32,7 +32,9 @@ OPEN_BYTES_MAX = 256 << 20
 LOOK_PICTURES = 20
 _GLANCE_PICTURES = 4
 LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
+_LOOKS_MAX = 8  # a quarter of a second each where they find nothing
 _SAME_MEAN_MAX = 3.0
+_VISIBLE_MARGIN_MIN = 16  # of a byte in a macroblock that is cut off: below it the byte lies where nothing is seen
 
 Counts = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
@@ -144,7 +146,9 @@ class BurstReader:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
             self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)
-            present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
+            present = np.ones(shape.picture_bytes, bool)
+            if lost is not None:
+                present = ~(lost_bytes(shape, lost) & (margin < _VISIBLE_MARGIN_MIN))
             self._burst(key).add(strip.picture, content, margin, present)
         return strip
 
@@ -275,9 +279,10 @@ def placer_for(pictures: Iterator[Picture]) -> Placer | None:
     """How to bring a video's pictures back into place, from its first ones; None when none of them shows a strip.
 
     Pictures that a platform repeated are looked at once. Where the first few stand where they were written, that is
-    all; else more of them make the fit better.
+    all; else more of them make the fit better. Where they show nothing, a reel may begin behind other pictures.
     """
     found: list[Picture] = []
+    looks = 0
     for picture in islice(pictures, LOOK_PICTURES_MAX):
         if found and not _differ(picture, found[-1]):
             continue
@@ -287,7 +292,10 @@ def placer_for(pictures: Iterator[Picture]) -> Placer | None:
             if placer is not None and placer.placement.is_identity:
                 return placer
         if len(found) == LOOK_PICTURES:
-            break
+            placer, looks = _placer(found), looks + 1
+            if placer is not None or looks == _LOOKS_MAX:
+                return placer
+            found = []
     return _placer(found) if found else None
 
 

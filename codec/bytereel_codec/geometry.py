@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape, smallest_shape
+from bytereel_codec.channel.modulation import Code
 from bytereel_codec.channel.raster import RASTERS, Raster, raster_named
 from bytereel_codec.errors import Permanent
 from bytereel_codec.profiles import PROFILES, Channel, Profile
@@ -23,6 +24,7 @@ DATA_FRAMES_MAX = 1 << 19  # 6.5 TB at 2160p; with parity as large, a decoder no
 _BURST_FRAME_BYTES = 128 << 10
 _BURST_BYTES_MIN = 16 << 10
 _PICTURES_OF_ENCODER = 8
+_PARITY_OF_A_LOST_PICTURE = 20  # of 255: a sixteenth, and some for errors
 LEADER_BYTES_RESERVED = 4096
 LEADER_PICTURES_MIN = 3  # with half of the bytes parity, one lost picture of two would leave nothing for errors
 _SEGMENTS_WANTED = 24
@@ -163,7 +165,14 @@ class BurstGeometry:
         modulation = self.channel.modulation
         if data_bytes > self._full_bytes // 2:
             return smallest_shape(self.raster, modulation, data_bytes, rows_min=self.raster.rows_max)
-        return smallest_shape(self.raster, modulation, data_bytes)
+        return smallest_shape(self.raster, modulation, data_bytes, pictures_min=self._pictures_min)
+
+    @property
+    def _pictures_min(self) -> int:
+        """As few pictures as may be; where the parity can bring back a picture in 16, so many that one may be lost."""
+        modulation = self.channel.modulation
+        recovers = modulation.code == Code.REED_SOLOMON and modulation.parity >= _PARITY_OF_A_LOST_PICTURE
+        return PICTURES_BETWEEN_GREY if recovers else 1
 
     def leader_shape(self, data_bytes: int) -> BurstShape:
         """The burst of a leader of that many bytes: tougher than data, and in so many pictures that one may be lost."""

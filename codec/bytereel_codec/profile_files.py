@@ -112,15 +112,22 @@ def load_profiles(path: Path | str) -> dict[str, Profile]:
     return {name: _profile(path, name, values) for name, values in named.items()}
 
 
-def check_profile(profile: Profile, *, seed: int = 0, threads: int = 1, watch: Watcher | None = None) -> list[Trial]:
-    """Rehearse what the profile claims; return the trials, all exact.
+def check_profile(
+    profile: Profile,
+    *,
+    seed: int = 0,
+    geometry: str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> list[Trial]:
+    """Rehearse what the profile claims, at that picture size; return the trials, all exact.
 
     Raises: Permanent `profile.fails` naming the first recipe that it did not survive, `profile.claims_nothing`; and as
     `rehearse`.
     """
     if not profile.rehearsal:
         raise Permanent("profile.claims_nothing", f"profile {profile.name} names no recipe that it survives")
-    trials = rehearse(profile, seed=seed, threads=threads, watch=watch)
+    trials = rehearse(profile, seed=seed, geometry=geometry, threads=threads, watch=watch)
     for trial in trials:
         if not trial.exact:
             raise Permanent(

@@ -16,7 +16,7 @@ USER_DEFINED = 255
 """The profile number of a reel whose profile is not one of ours."""
 
 # One grey picture, 16 data pictures predicted from it and the next grey one; nothing that would save bits by
-# touching coefficients. Source: FACTS measured with libx264; each option in `x264 --fullhelp`.
+# touching coefficients. Source: docs/adr/0009; each option in `x264 --fullhelp`.
 _GRID = {
     "keyint": "9999",
     "scenecut": "0",
@@ -130,13 +130,13 @@ _BALANCED = Channel(
     strip_amplitude=16,
 )
 _RUGGED = Channel(
-    Modulation(Family.DCT4, first=8, second=8, parity=26),
+    Modulation(Family.DCT4, first=8, second=8, parity=32),
     quantiser=43,
     pictures=96,
     frames_per_second=8,
     preset="superfast",
     encoder_options=_options(_GRID4, qp="43"),
-    expansion=1.25,
+    expansion=1.27,
     strip_amplitude=22,
 )
 _STREAM = Channel(

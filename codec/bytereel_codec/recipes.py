@@ -182,22 +182,28 @@ def _vbv(text: str) -> Mapping[str, str]:
 
 _RATES: Mapping[str, Callable[[str], Mapping[str, str]]] = {
     "bitrate": lambda text: {"b": _bits(text)},
-    "vbv": _vbv,
     "keyint": lambda text: {"g": str(_whole(text, 1, 9999))},
 }
+_BUFFERED = {**_RATES, "vbv": _vbv}
 _MPEG = ("mp4", "mkv", "mov", "ts")
 _CODECS = {
     "x264": _Codec(
         "libx264",
         _MPEG,
         {},
-        {**_RATES, "crf": _crf(51), "qp": lambda text: {"qp": str(_whole(text, 0, 51))}, "preset": _preset},
+        {
+            **_RATES,
+            "vbv": _vbv,
+            "crf": _crf(51),
+            "qp": lambda text: {"qp": str(_whole(text, 0, 51))},
+            "preset": _preset,
+        },
     ),
     "x265": _Codec(
         "libx265",
         _MPEG,
         {"x265-params": "log-level=none:pools={threads}:frame-threads=1"},
-        {**_RATES, "crf": _crf(51), "preset": _preset},
+        {**_BUFFERED, "crf": _crf(51), "preset": _preset},
     ),
     "svtav1": _Codec(
         "libsvtav1",

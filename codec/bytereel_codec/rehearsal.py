@@ -62,17 +62,21 @@ class Trial:
 Watcher = Callable[[Trial], None]
 
 
-def rehearse(profile: Profile, *, seed: int = 0, threads: int = 1, watch: Watcher | None = None) -> list[Trial]:
-    """Send random bytes through all recipes that the profile claims to survive, at the picture size of long reels.
+def rehearse(
+    profile: Profile,
+    *,
+    seed: int = 0,
+    geometry: str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> list[Trial]:
+    """Send random bytes through all recipes that the profile claims to survive; `geometry` None: that of long reels.
 
     Raises: as `survives`.
     """
-    geometry = geometry_of_profile(profile, None, None)
-    random = np.random.default_rng(seed)
-    sample = random.bytes(sample_bytes_for(geometry))
-    return survives(
-        profile, profile.rehearsal, sample=sample, seed=seed, geometry=geometry, threads=threads, watch=watch
-    )
+    size = geometry_of_profile(profile, geometry, None)
+    sample = np.random.default_rng(seed).bytes(sample_bytes_for(size))
+    return survives(profile, profile.rehearsal, sample=sample, seed=seed, geometry=size, threads=threads, watch=watch)
 
 
 def sample_bytes_for(geometry: AnyGeometry) -> int:

@@ -1,4 +1,4 @@
-"""Each kind of damage that a platform does to a lossy reel, alone and combined: the source comes back, byte for byte."""
+"""Each kind of damage that a platform does to a lossy reel, alone and combined: the source comes back byte for byte."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -49,6 +49,15 @@ def test_every_16th_picture_of_the_video_may_be_lost(profile: str) -> None:
     assert restored(harmed(one, "drop=16")) == one.content
 
 
+@pytest.mark.parametrize("profile", TOUGH)
+@pytest.mark.parametrize("count", [1, 3000, 14_000])
+def test_a_source_of_any_length_may_lose_every_16th_picture_of_the_video(profile: str, count: int) -> None:
+    content = noise(count)
+    pictures = pictures_of(made(content, profile=profile, geometry="360p"))
+    for first in range(0, 16, 3):
+        assert restored(filmed([p for number, p in enumerate(pictures) if number % 16 != first])) == content
+
+
 def test_balanced_brings_lost_pictures_back_by_parity_across_segments() -> None:
     content = noise(240_000)
     reel = made(content, profile=short_bursts("balanced", 16), geometry="144p", parity_percent=40)
@@ -83,6 +92,28 @@ def test_segments_may_be_mixed_up_altogether() -> None:
     pictures = pictures_of(reel)
     for order in (list(reversed(pictures)), random.Random(5).sample(pictures, len(pictures))):
         assert restored(edited(reel, lambda _, order=order: order)) == content
+
+
+def test_a_reel_may_come_twice_or_behind_other_pictures() -> None:
+    one = sample("rugged", "144p", 20)
+    pictures = pictures_of(one.reel)
+    chooser = np.random.default_rng(2)
+    foreign = [
+        Picture(
+            *(
+                np.kron(
+                    chooser.integers(16, 235, (9, 16), np.uint8), np.ones((p.shape[0] // 9, p.shape[1] // 16))
+                ).astype(np.uint8)
+                for p in pictures[0]
+            )
+        )
+        for _ in range(70)
+    ]
+    black = Picture(
+        *(np.full(plane.shape, rest, np.uint8) for plane, rest in zip(pictures[0], (16, 128, 128), strict=True))
+    )
+    for video in (pictures * 2, [*foreign, *pictures, *foreign], [black] * 90 + pictures, foreign[:5] + pictures):
+        assert restored(through(filmed(video), HARD["rugged"])) == one.content
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -137,25 +168,25 @@ def test_no_container_matters(profile: str) -> None:
     ],
 )
 def test_a_picture_may_be_scaled_and_scaled_back(profile: str, recipe: str) -> None:
-    one = sample(profile)
+    one = sample(profile, pictures=9)
     assert restored(through(one.reel, recipe)) == one.content
 
 
 @pytest.mark.parametrize(
-    ("profile", "damage"),
+    ("profile", "recipe"),
     [
-        ("stream", "size=240p"),
-        ("stream", "size=300p"),
-        ("stream", "size=480p"),
-        ("rugged", "size=540p"),
-        ("balanced", "size=720p"),
-        ("classic16", "size=540p"),
-        ("classic16", "size=800x400"),
+        ("stream", "x264:crf=23,preset=veryfast,size=240p"),
+        ("stream", "x264:crf=28,preset=veryfast,size=300p"),
+        ("stream", "x264:crf=33,preset=veryfast,size=480p"),
+        ("rugged", "x264:crf=28,preset=veryfast,size=540p"),
+        ("balanced", "x264:crf=23,preset=veryfast,size=720p"),
+        ("classic16", "x264:crf=18,preset=veryfast,size=540p"),
+        ("classic16", "x264:crf=18,preset=veryfast,size=800x400"),
     ],
 )
-def test_a_picture_may_be_delivered_in_another_size(profile: str, damage: str) -> None:
-    one = sample(profile)
-    assert restored(harmed(one, damage)) == one.content
+def test_a_picture_may_be_delivered_in_another_size(profile: str, recipe: str) -> None:
+    one = sample(profile, pictures=9)
+    assert restored(through(one.reel, recipe)) == one.content
 
 
 @pytest.mark.parametrize("profile", ALL)
@@ -197,9 +228,7 @@ def cropped_to(columns: slice, rows: slice) -> Edit:
 
 
 @pytest.mark.parametrize("profile", ALL)
-@pytest.mark.parametrize(
-    "damage", ["range=limited", "range=full", "range=limited,range=full", "gain=0.7", "gain=0.9", "gain=1.1", "gain=1.3"]
-)
+@pytest.mark.parametrize("damage", ["range=limited", "range=full", "range=full,range=limited", "gain=0.7", "gain=1.3"])
 def test_range_and_gain_may_change(profile: str, damage: str) -> None:
     one = sample(profile, "144p", 20)
     assert restored(harmed(one, damage)) == one.content
@@ -231,7 +260,7 @@ LEVELS = st.sampled_from(["range=limited", "range=full", "gain=0.8", "gain=0.95"
 FRAMES = st.sampled_from(["pad=360x200", "pad=288x176", "pad=256x240"])
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=7, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.sampled_from(TOUGH), ORDERS, LEVELS, FRAMES, st.permutations(range(3)), st.sampled_from(["copy:ts", ""]))
 def test_any_damage_to_order_levels_and_frame_together(
     profile: str, order: str, level: str, frame: str, places: Sequence[int], container: str
@@ -268,7 +297,7 @@ def cut_sample(profile: str) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("profile", ALL)
-@pytest.mark.parametrize("lost", [[0], [1, 2], [-1], [-2, 0]])
+@pytest.mark.parametrize("lost", [[1, 2], [-1, 0]])
 def test_whole_segments_lost_come_back_by_parity(profile: str, lost: list[int]) -> None:
     reel, content, segments = parity_sample(profile)
     gone = [(Kind.DATA, number % segments) for number in lost]

@@ -62,8 +62,8 @@ def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, A
     return known[name]
 
 
-def rehearsed(profile: "Profile", workers: int, *, hidden: bool) -> "list[Trial]":
-    """Try what a profile of the user's claims. Raises: as `check_profile`."""
+def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":
+    """Try what a profile of the user's claims, at that picture size. Raises: as `check_profile`."""
     from bytereel_codec.profile_files import check_profile
 
     trials: list[Trial] = []
@@ -73,7 +73,7 @@ def rehearsed(profile: "Profile", workers: int, *, hidden: bool) -> "list[Trial]
             trials.append(trial)
             progress(len(trials), len(profile.rehearsal))
 
-        return check_profile(profile, threads=workers, watch=watch)
+        return check_profile(profile, geometry=geometry, threads=workers, watch=watch)
 
 
 def profiles(

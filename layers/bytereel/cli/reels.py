@@ -80,7 +80,7 @@ def encode(
     family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
     chosen = chosen_profile(profile, profiles_file, family)
     if profiles_file and rehearse and profile not in PROFILES:
-        rehearsed(chosen, workers or usable_cores(), hidden=as_json)
+        rehearsed(chosen, workers or usable_cores(), geometry, hidden=as_json)
     started_at = time.monotonic()
     with ProgressBar("encoding", hidden=as_json) as progress:
         options = EncodeOptions(

@@ -2,7 +2,7 @@
 
 What a picture's range, gain and offset were is found on the CPU, from the sample of cells that `Cells` takes.
 
-Source: FORMAT.md section 16.
+Source: FORMAT.md section 18.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """`Dct4` on a card. Reading: a thread takes a luma block, or the four blocks of a macroblock in a chroma plane.
 
-Source: ITU-T H.264 (08/2021) 8.5.11 chroma DC, 8.5.12 4 x 4 residual blocks; FORMAT.md section 15.
+Source: ITU-T H.264 (08/2021) 8.5.11 chroma DC, 8.5.12 4 x 4 residual blocks; FORMAT.md section 16.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """`Dct8` on a card: a thread takes a block.
 
-Source: ITU-T H.264 (08/2021) 8.5.13 8 x 8 residual blocks; FORMAT.md section 15.
+Source: ITU-T H.264 (08/2021) 8.5.13 8 x 8 residual blocks; FORMAT.md section 16.
 """
 
 import numpy as np

@@ -3,7 +3,7 @@
 Coefficients are int16[slots, macroblocks]: a slot is a line of `transforms.Layout`, block * 16 + coefficient, and
 the macroblocks of the whole data area lie side by side, so that neighbouring threads touch neighbouring memory.
 
-Source: FORMAT.md section 15.
+Source: FORMAT.md section 16.
 """
 
 import numpy as np
