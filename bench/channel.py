@@ -18,7 +18,7 @@ from bytereel_codec.channel.modulation import Bytes
 from bytereel_codec.channel_report import ChannelSurvey, survey_channel
 from bytereel_codec.errors import BytereelError, Permanent
 from bytereel_codec.geometry import BurstGeometry, geometry_of_profile
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES

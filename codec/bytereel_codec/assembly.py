@@ -60,7 +60,9 @@ class HeadWriter:
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=final, picture=0)
         room = self._leader_room - len(chunk)
         assert room >= _SMALLEST_BOX
-        head = self._writer.init_section(self._picture_count() if final and self._frames is not None else None)
+        head = self._writer.init_section(
+            picture_count(self._layout, self._frames - 1) if final and self._frames else None
+        )
         if self._references:
             head += self._index(data, parity, tail_bytes) if final else free(sidx_bytes(self._references))
         return head + chunk + free(room)
@@ -68,12 +70,6 @@ class HeadWriter:
     def tail(self, leader: Leader, picture: int) -> bytes:
         """The leader that ends the reel, as its picture of that number."""
         return self._writer.leader(leader.to_bytes(), frame=1, final=True, picture=picture)
-
-    def _picture_count(self) -> int:
-        assert self._frames is not None
-        geometry = self._layout.geometry
-        last = geometry.picture_of(self._frames - 1, self._layout.frames_per_segment)
-        return last + geometry.leader_pictures()
 
     def _index(self, data: Sequence[ChunkSizes], parity: Sequence[ChunkSizes], tail_bytes: int) -> bytes:
         segments, geometry = [*data, *parity], self._layout.geometry
@@ -107,3 +103,9 @@ def finished_leader(
 def tail_frame(layout: Layout, parity: Sequence[ChunkSizes]) -> int:
     """The number of the last frame."""
     return parity_first_picture(layout) + sum(len(sizes) for sizes in parity)
+
+
+def picture_count(layout: Layout, last_frame: int) -> int:
+    """Pictures of a reel whose last frame, the leader at the end, has that number."""
+    geometry = layout.geometry
+    return geometry.picture_of(last_frame, layout.frames_per_segment) + geometry.leader_pictures()

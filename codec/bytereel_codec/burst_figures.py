@@ -16,7 +16,7 @@ from bytereel_codec.burst_reader import BurstReport
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.modulation import Bytes, Code, Family
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 
 Counts = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -25,7 +25,8 @@ from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.xor_blocks import correct as correct_blocks
-from bytereel_codec.header import MASKED_MAGIC, Kind, parse_masked
+from bytereel_codec.header import MASKED_MAGIC, parse_masked
+from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
 
 OPEN_BYTES_MAX = 256 << 20
@@ -59,7 +60,7 @@ Observer = Callable[[BurstReport], None]
 
 @dataclass(slots=True)
 class ChannelReport:
-    """What a pass over a video saw. `unread` pictures are neither grey nor legible."""
+    """What a pass over a video saw: pictures shown, those whose strip was `read`, and what became of codewords."""
 
     placement: Placement
     pictures: int = 0

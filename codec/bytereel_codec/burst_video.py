@@ -8,7 +8,7 @@ reading all of it. Frames that were read stay in a temporary file.
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import islice
 
 from bytereel_codec.burst_reader import BurstReader, ChannelReport, placer_for
@@ -17,7 +17,8 @@ from bytereel_codec.channel.place import Placer
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import StripHeader
 from bytereel_codec.envelope import Secret
-from bytereel_codec.header import Flag, FrameHeader, Kind, parse_masked
+from bytereel_codec.header import Flag, FrameHeader, parse_masked
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.ranged import RangedReader, buffered_file
@@ -36,9 +37,8 @@ Place = tuple[int, int]
 class BurstVideo:
     """Reads single bursts of a video. Several threads may ask; they are served one after the other."""
 
-    def __init__(self, reader: RangedReader, workers: int = 1) -> None:
+    def __init__(self, reader: RangedReader) -> None:
         self._reader = reader
-        self._workers = workers
         self._closes = ExitStack()
         self.kept = self._closes.enter_context(KeptFrames(None))
         weakref.finalize(self, self._closes.close)
@@ -94,7 +94,7 @@ class BurstVideo:
             self._places.setdefault((header.kind, header.segment, header.frame), place)
 
     def _pictures(self, start: float) -> Iterator[Picture]:
-        return shown_pictures(buffered_file(self._reader), threads=self._workers, start=start)
+        return shown_pictures(buffered_file(self._reader), start=start)
 
     def _read_all(self) -> None:
         if self._is_read:
@@ -160,18 +160,21 @@ def reel_in_video(reader: RangedReader, secret: Secret | None) -> Reel | None:
 
     Raises: Permanent `reel.sealed`, `reel.wrong_key`, `reel.newer_format`; Temporary `target.full`.
     """
-    video = BurstVideo(reader)
-    first = video.first_header()
-    if first is None or not first.segments:
-        return None
-    frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
-    frames.segments, frames.groups, frames.columns = first.segments, first.groups, first.columns
-    reel = Reel(video.kept, frames, secret, locate=video.locate)
-    reel.channel = video.report
-    reel.closes.callback(video.close)
-    leader = ReelReader(reel).leader()
-    if leader is None or leader.size_bytes is None:
-        return None
-    in_front = (first.segments - 1) * first.frames_per_segment
-    frames.last_segment_frames = -(-leader.size_bytes // first.span_bytes) - in_front
-    return reel if 0 < frames.last_segment_frames <= first.frames_per_segment else None
+    with ExitStack() as stack:
+        video = stack.enter_context(closing(BurstVideo(reader)))
+        first = video.first_header()
+        if first is None or not first.segments:
+            return None
+        frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
+        frames.segments, frames.groups, frames.columns = first.segments, first.groups, first.columns
+        reel = Reel(video.kept, frames, secret, locate=video.locate)
+        reel.channel = video.report
+        leader = ReelReader(reel).leader()
+        if leader is None or leader.size_bytes is None:
+            return None
+        in_front = (first.segments - 1) * first.frames_per_segment
+        frames.last_segment_frames = -(-leader.size_bytes // first.span_bytes) - in_front
+        if not 0 < frames.last_segment_frames <= first.frames_per_segment:
+            return None
+        reel.closes = stack.pop_all()
+        return reel

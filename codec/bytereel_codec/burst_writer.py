@@ -21,7 +21,8 @@ from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import MARK_BYTES, StripHeader, draw
 from bytereel_codec.channel.xor_blocks import encode as encode_blocks
 from bytereel_codec.geometry import BurstGeometry
-from bytereel_codec.header import FrameHeader, Kind
+from bytereel_codec.header import FrameHeader
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import Encoding, coded_pictures, parameter_sets
 from bytereel_codec.macroblocks import HEADER_BYTES, WHITENING_BYTES
 from bytereel_codec.whitening import masked, whitened, whitening_table

@@ -22,7 +22,8 @@ from bytereel_codec.channel.modulation import Bytes, Code, Modulation
 from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
-from bytereel_codec.header import Flag, Kind, parse_masked
+from bytereel_codec.header import Flag, parse_masked
+from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.profiles import PROFILES
 from bytereel_codec.ranged import FileReader, buffered_file

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, tail_frame
+from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, picture_count, tail_frame
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry, Layout, geometry_of_profile, layout_for
@@ -189,7 +189,7 @@ class _Encoding:
             leader.sha256,
             layout.segments,
             len(parity),
-            layout.geometry.picture_of(number, layout.frames_per_segment) + layout.geometry.leader_pictures(),
+            picture_count(layout, number),
             layout.geometry.name,
             self._parameters.sealed,
         )

@@ -6,12 +6,13 @@ Source: FORMAT.md section 3.
 
 import struct
 from dataclasses import dataclass, replace
-from enum import IntEnum, IntFlag
+from enum import IntFlag
 
 import crc32c
 
 from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import FRAME_RESERVED_BYTES, PICTURE_BYTES_MAX, SEGMENT_FRAMES_MAX, geometry_of_span
+from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.whitening import HEADER_MASK, masked
 
@@ -25,14 +26,6 @@ ROWS_MAX = 255  # data and parity segments of one parity group
 _LAYOUT = struct.Struct(">8sBBBB16sIIIIIIIHHBB2xI")
 _SEALED_PREFIX_BYTES = 48
 assert _LAYOUT.size == 68
-
-
-class Kind(IntEnum):
-    """What a frame carries."""
-
-    LEADER = 0
-    DATA = 1
-    PARITY = 2
 
 
 class Flag(IntFlag):

@@ -212,17 +212,17 @@ PROFILES = {
         Profile(
             "classic16",
             "the 16-colour palette design: cells of 3 x 3 pixels at 720p",
-            "x264 CRF 18",
+            "x264 CRF 18 and 23",
             4,
             _CLASSIC16,
-            ("x264:crf=18",),
+            ("x264:crf=18", "x264:crf=23"),
         ),
     )
 }
 
 
-def profile_named(name: str) -> Profile:
+def profile_named(name: str, known: Mapping[str, Profile] = PROFILES) -> Profile:
     """The profile of that name. Raises: Permanent `profile.unknown`."""
-    if name not in PROFILES:
-        raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    if name not in known:
+        raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(known)}")
+    return known[name]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import BytereelError, Integrity, Permanent
-from bytereel_codec.header import Flag, FrameHeader, Kind
+from bytereel_codec.header import Flag, FrameHeader
+from bytereel_codec.kinds import Kind
 from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, recover_stripe
 from bytereel_codec.picture import Frame, FrameLoader

@@ -15,7 +15,8 @@ import numpy as np
 
 from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import DATA_FRAMES_MAX
-from bytereel_codec.header import MASKED_MAGIC, Flag, FrameHeader, Kind
+from bytereel_codec.header import MASKED_MAGIC, Flag, FrameHeader
+from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES
 from bytereel_codec.picture import HEADER_WINDOW_BYTES, FrameLoader, PictureReader, smallest_coded_bytes
 from bytereel_codec.ranged import RangedReader, read_range

@@ -24,7 +24,7 @@ from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.raster import Picture, raster_named
 from bytereel_codec.channel.strip import StripHeader, read
 from bytereel_codec.geometry import FRAME_RESERVED_BYTES, BurstGeometry, geometry_of_profile
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.planes import lines_of
 from bytereel_codec.libav.recode import recode

@@ -12,7 +12,7 @@ from bytereel_codec.channel.place import Area, Placement, Placer
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.profiles import PROFILES, USER_DEFINED
 
 RASTER = RASTERS["144p"]

@@ -21,7 +21,7 @@ from bytereel_codec.channel.strip import read
 from bytereel_codec.channel_report import ChannelSurvey, survey_channel
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.errors import Permanent
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.images import outlined, picture_at, png_of
 from bytereel_codec.libav.planes import lines_of
 from hypothesis import given, settings

@@ -17,7 +17,7 @@ from bytereel_codec.channel.place import Area, Placement, Placer
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, RASTERS, Picture, Raster
 from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.errors import Permanent
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

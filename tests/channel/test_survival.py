@@ -25,7 +25,7 @@ from bytereel_codec import (
     open_reel,
     verify,
 )
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.profiles import PROFILES
 from lossy_reels import HARD, Road, harmed, noise, raw_stream, sample, short_bursts, through, without_segments
 from reels import made, obeys_the_law, restored

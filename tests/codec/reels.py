@@ -9,7 +9,8 @@ from typing import Any
 
 from bytereel_codec import DecodeOptions, EncodeOptions, Integrity, Permanent, Secret, decode_file, encode_file
 from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.header import FrameHeader, Kind
+from bytereel_codec.header import FrameHeader
+from bytereel_codec.kinds import Kind
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, PictureWriter
 from bytereel_codec.ranged import BytesReader
 from bytereel_codec.scan import find_frames

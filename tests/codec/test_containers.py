@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bytereel_codec import Permanent, decode_file
 from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.samples import decoded_pictures
 from bytereel_codec.picture import PictureReader
 from bytereel_codec.ranged import BytesReader

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bytereel_codec import DecodeOptions, Integrity, Permanent, Secret, decode_file, open_reel, verify
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reels import SMALL, SPAN, assert_honest, chunks_of, made, obeys_the_law, restored, without, zeroed

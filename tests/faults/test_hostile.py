@@ -30,7 +30,8 @@ from bytereel_codec import (
 from bytereel_codec.boxes import FRAME_TICKS, box, parse_segment_index, segment_index
 from bytereel_codec.envelope import Envelope
 from bytereel_codec.folder import FolderExtractor
-from bytereel_codec.header import HEADER_MASK, Flag, Kind, parse_header
+from bytereel_codec.header import HEADER_MASK, Flag, parse_header
+from bytereel_codec.kinds import Kind
 from bytereel_codec.leader import Leader
 from bytereel_codec.picture import PictureReader
 from bytereel_codec.ranged import BytesReader

@@ -28,7 +28,7 @@ from bytereel_codec.channel.strip_kernels import (
     STRIP_MASK,
     search_rects,
 )
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 
 STRIP_AMPLITUDE = 64
 MARK_BYTES = 2

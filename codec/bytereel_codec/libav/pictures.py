@@ -68,7 +68,7 @@ def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]])
     context = _encoder(encoding)
     frame = av.VideoFrame(encoding.width, encoding.height, "yuv420p")
     coded: list[CodedPicture] = []
-    predicts = any(name == "bframes" for name, _ in encoding.options)
+    predicts = dict(encoding.options).get("bframes", "0") != "0"
     for number, (picture, is_data) in enumerate(pictures):
         for plane, samples in zip(frame.planes, picture, strict=True):
             lines_of(plane)[:, : plane.width] = samples

@@ -56,10 +56,9 @@ def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, A
         from bytereel_codec.classic import classic_profile
 
         return classic_profile(**asked)
-    known = known_profiles(profiles_file)
-    if name not in known:
-        raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(known)}")
-    return known[name]
+    from bytereel_codec.profiles import profile_named
+
+    return profile_named(name, known_profiles(profiles_file))
 
 
 def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":

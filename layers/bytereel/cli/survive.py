@@ -14,7 +14,6 @@ from bytereel.cli.output import print_note, print_result, size_text, table_lines
 from bytereel.cli.profiles import ProfilesFile, known_profiles
 from bytereel.cli.progress import ProgressBar
 from bytereel.cores import usable_cores
-from bytereel.errors import Permanent
 
 if TYPE_CHECKING:
     from bytereel_codec.geometry import AnyGeometry
@@ -76,12 +75,11 @@ def survive(
 
 def _chosen(names: Sequence[str] | None, profiles_file: Path | None) -> "list[Profile]":
     """The profiles to try: those named, or all that have a channel, the file's among them."""
+    from bytereel_codec.profiles import profile_named
+
     known = known_profiles(profiles_file)
-    for name in names or ():
-        if name not in known:
-            raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(known)}")
     if names:
-        return [known[name] for name in dict.fromkeys(names)]
+        return [profile_named(name, known) for name in dict.fromkeys(names)]
     return [each for each in known.values() if each.channel]
 
 

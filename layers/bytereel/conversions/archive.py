@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from os import urandom
 from typing import Any
 
-from bytereel_codec.assembly import HeadWriter, finished_leader, tail_frame
+from bytereel_codec.assembly import HeadWriter, finished_leader, picture_count, tail_frame
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import BurstGeometry, Layout, geometry_from_dict, geometry_of_profile, layout_for
-from bytereel_codec.header import Kind
+from bytereel_codec.kinds import Kind
 from bytereel_codec.leader import Leader
 from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
 from bytereel_codec.opening import frames_of_bursts
@@ -77,7 +77,7 @@ class ArchiveConversion:
         return Plan(planned, [*data, *parity], round(size * share * geometry.expansion))
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
-        """A few pictures, whatever the segment's length; the key's derivation where there is a passphrase."""
+        """A few pictures of samples, or a burst with its pictures; the key's derivation where there is a passphrase."""
         del stage
         scrypt_bytes: int = 1024 << plan["reel"]["scrypt_log2_n"]
         return geometry_from_dict(plan["reel"]["geometry"]).working_bytes + scrypt_bytes
@@ -124,7 +124,7 @@ class ArchiveConversion:
             "sha256": leader.sha256,
             "sealed": parameters.sealed,
             "geometry": layout.geometry.name,
-            "pictures": tail_frame(layout, parity) + 1,
+            "pictures": picture_count(layout, tail_frame(layout, parity)),
             "parity_segments": len(parity),
         }
         order = sorted(item.index for item in finished)
