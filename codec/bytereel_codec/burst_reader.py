@@ -35,7 +35,6 @@ _GLANCE_PICTURES = 4
 LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
 _LOOKS_MAX = 8  # a quarter of a second each where they find nothing
 _SAME_MEAN_MAX = 3.0
-_VISIBLE_MARGIN_MIN = 16  # of a byte in a macroblock that is cut off: below it the byte lies where nothing is seen
 
 Counts = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
@@ -147,9 +146,7 @@ class BurstReader:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
             self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)
-            present = np.ones(shape.picture_bytes, bool)
-            if lost is not None:
-                present = ~(lost_bytes(shape, lost) & (margin < _VISIBLE_MARGIN_MIN))
+            present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
             self._burst(key).add(strip.picture, content, margin, present)
         return strip
 
