@@ -30,6 +30,9 @@ from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
 
 OPEN_BYTES_MAX = 256 << 20
+BURST_BYTES_MAX = 96 << 20  # several times the largest that a profile of ours makes
+_OPEN_MAX = 64
+_SEEN_SHARE_MIN = 32
 LOOK_PICTURES = 20
 _GLANCE_PICTURES = 4
 LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
@@ -92,6 +95,11 @@ class _Burst:
         return self.seen == self.shape.pictures
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether so little came that looking for frames is not worth the time that a forged strip could ask for."""
+        return self.seen * _SEEN_SHARE_MIN < self.shape.pictures
+
+    @property
     def is_beyond_parity(self) -> bool:
         """Whether so many bytes are missing that no codeword can come back."""
         missing = (self.shape.pictures - self.seen) * self.shape.picture_bytes
@@ -142,7 +150,7 @@ class BurstReader:
         self.report.strip = strip
         shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
         key = (strip.mark, strip.kind, strip.number, shape)
-        if key not in self._done and shape.data_bytes > 0:
+        if key not in self._done and shape.data_bytes > 0 and shape.total_bytes <= BURST_BYTES_MAX:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
             self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)
@@ -159,8 +167,9 @@ class BurstReader:
     def _burst(self, key: BurstKey) -> _Burst:
         """The open burst of that key; a new one makes room for itself by closing those nobody added to for longest."""
         if key not in self._open:
-            held = _held_bytes(key)
-            while self._open and held + sum(map(_held_bytes, self._open)) > OPEN_BYTES_MAX:
+            held = sum(map(_held_bytes, self._open)) + _held_bytes(key)
+            while self._open and (held > OPEN_BYTES_MAX or len(self._open) >= _OPEN_MAX):
+                held -= _held_bytes(next(iter(self._open)))
                 self._close(next(iter(self._open)))
             self._open[key] = _Burst(key[-1])
         self._open.move_to_end(key)
@@ -176,13 +185,13 @@ class BurstReader:
         read_bytes = burst.content.copy() if self._observe else burst.content
         data, corrected = _corrected(burst, self._device)
         self._count(corrected)
-        if burst.is_complete or not (corrected < 0).any():
+        if not (corrected < 0).any():
             self._done.add(key)
         if self._observe:
             self._observe(
                 BurstReport(key, burst.seen, corrected, burst.content, read_bytes, burst.margin, burst.present)
             )
-        for image in frames_in(data):
+        for image in () if burst.is_hopeless else frames_in(data):
             self._emit(image)
 
     def _count(self, corrected: Counts) -> None:
@@ -219,15 +228,14 @@ def _corrected(burst: _Burst, device: Device) -> tuple[Bytes, Counts]:
     shape = burst.shape
     if shape.modulation.code == Code.XOR:
         found = correct_blocks(burst.content, shape.modulation.parity, ~burst.present)
-        return found.content, np.array([-1] * len(found.wrong) + [found.rebuilt], np.int16)
-    size = CODEWORD_BYTES * shape.width
-    matrix = burst.content[:size].reshape(CODEWORD_BYTES, shape.width)
-    data = matrix[: CODEWORD_BYTES - shape.modulation.parity].reshape(-1)
+        return found.content, np.array([-1] * len(found.wrong) + [min(found.rebuilt, 32767)], np.int16)
+    data = burst.content[: shape.data_bytes]
     if burst.is_beyond_parity:
         return data, np.full(shape.width, -1, np.int16)
-    margin = burst.margin[:size].reshape(CODEWORD_BYTES, shape.width)
-    lost = None if burst.present.all() else ~burst.present[:size].reshape(CODEWORD_BYTES, shape.width)
-    return data, column_code(device).correct(matrix, shape.modulation.parity, lost, margin).corrected
+    rows, size = (CODEWORD_BYTES, shape.width), CODEWORD_BYTES * shape.width
+    codewords, margin = burst.content[:size].reshape(rows), burst.margin[:size].reshape(rows)
+    lost = None if burst.present.all() else ~burst.present[:size].reshape(rows)
+    return data, column_code(device).correct(codewords, shape.modulation.parity, lost, margin).corrected
 
 
 def lost_bytes(shape: BurstShape, macroblocks: Mask) -> Mask:

@@ -7,16 +7,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.envelope import Secret
+from bytereel_codec.errors import Integrity
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader, buffered_file, read_range
 from bytereel_codec.reel import Reel
 from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
 from bytereel_codec.sink import TargetFile, write_error
 from bytereel_codec.sources import read_fully
+
+if TYPE_CHECKING:
+    from bytereel_codec.burst_reader import ChannelReport
 
 _SPOOL_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
@@ -111,7 +116,8 @@ def reel_of_bursts(
 ) -> Reel | None:
     """The reel in a video of bursts, all of it read into a temporary file; None when the video shows no strip.
 
-    The caller closes it. Raises: as `fully_indexed`; Temporary `target.full`.
+    The caller closes it. Raises: as `fully_indexed`; Integrity `reel.damaged` when no frame can be read; Temporary
+    `target.full`.
     """
     from bytereel_codec.burst_reader import read_bursts
 
@@ -120,11 +126,25 @@ def reel_of_bursts(
         report = read_bursts(partial(_shown, reader, workers), kept.write, device=device)
         if report is None:
             return None
+        if not kept.size_bytes:
+            raise _beyond(report)
         reel = fully_indexed(kept, secret, reel_id)
         reel.channel = report
         reel.closes = stack.pop_all()
         weakref.finalize(reel, reel.closes.close)  # for those who keep it open and forget it
         return reel
+
+
+def _beyond(report: "ChannelReport") -> Integrity:
+    return Integrity(
+        "reel.damaged",
+        f"the video holds a reel of {report.placement.raster.name}, and no frame of it can be read: "
+        f"{report.codewords_lost} of {report.codewords} codewords are lost",
+        hint="it was encoded beyond what its profile stands: `bytereel channel` shows how far, `bytereel survive` "
+        "which profile holds",
+        codewords=report.codewords,
+        codewords_lost=report.codewords_lost,
+    )
 
 
 def _shown(reader: RangedReader, workers: int = 1) -> Iterator[Picture]:

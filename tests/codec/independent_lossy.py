@@ -15,6 +15,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, reduce
+from math import gcd
 from typing import Any, NamedTuple
 
 import av
@@ -298,9 +299,17 @@ def are_codewords(matrix: Array, parity: int) -> Array:
     return right
 
 
-def corrected(content: Array, lost: Array, parity: int) -> bytes:
+def codewords_of(total_bytes: int, pictures: int) -> int:
+    """Returns how many codewords a burst has."""
+    width = total_bytes // CODEWORD_BYTES
+    while width > 0 and gcd(width, total_bytes // pictures) > 1:
+        width -= 1
+    return width
+
+
+def corrected(content: Array, lost: Array, parity: int, pictures: int) -> bytes:
     """Undoes the Reed-Solomon code; a codeword that is beyond it stays as it is."""
-    width = len(content) // CODEWORD_BYTES
+    width = codewords_of(len(content), pictures)
     matrix = content[: CODEWORD_BYTES * width].reshape(CODEWORD_BYTES, width).copy()
     missing = lost[: CODEWORD_BYTES * width].reshape(CODEWORD_BYTES, width)
     codec = reedsolo.RSCodec(parity, nsize=CODEWORD_BYTES, fcr=0, prim=0x11D, generator=2)
@@ -390,8 +399,9 @@ class Burst(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        undo = rebuilt if self.strip.code else corrected
-        return undo(self.content, self.lost, self.strip.parity)
+        if self.strip.code:
+            return rebuilt(self.content, self.lost, self.strip.parity)
+        return corrected(self.content, self.lost, self.strip.parity, self.strip.pictures)
 
 
 def bursts_in(pictures: Iterable[Picture]) -> Iterator[Burst]:

@@ -25,7 +25,7 @@ SEALED = sorted(name for name, recipe in RECIPES.items() if recipe.secret)
 BURSTS = sorted(name for name, recipe in RECIPES.items() if recipe.profile != "archive")
 REPRODUCIBLE = sorted(name for name, recipe in RECIPES.items() if recipe.reproducible)
 WHOLE = sorted(name for name, recipe in RECIPES.items() if not recipe.cut)
-BYTES_MAX = 600_000
+BYTES_MAX = 800_000
 
 
 def described(name: str) -> dict[str, Any]:

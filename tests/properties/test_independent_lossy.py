@@ -154,7 +154,7 @@ def test_a_reel_is_read_after_another_encoder(case: Case) -> None:
 def test_pictures_as_they_were_drawn_hold_codewords_and_frames(case: Case) -> None:
     pictures = independent.pictures_of(case.reel())
     for burst in independent.bursts_in(pictures):
-        width = len(burst.content) // 255
+        width = independent.codewords_of(len(burst.content), burst.strip.pictures)
         matrix = burst.content[: 255 * width].reshape(255, width)
         assert independent.are_codewords(matrix, burst.strip.parity).all()
         assert not burst.lost.any()

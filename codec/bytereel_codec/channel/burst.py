@@ -9,6 +9,7 @@ Source: FORMAT.md section 15.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import gcd
 
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.modulation import Code, Family, Modulation
@@ -39,8 +40,15 @@ class BurstShape:
 
     @property
     def width(self) -> int:
-        """Codewords. Only for Reed-Solomon."""
-        return self.total_bytes // CODEWORD_BYTES
+        """Codewords: as many as fit, less some where that number has a divisor in common with a picture's bytes.
+
+        Only for Reed-Solomon. Bytes at the edges of a picture come again at a fixed distance, which divides a picture:
+        without a common divisor every codeword has its share of them, else some could have all of theirs there.
+        """
+        width = self.total_bytes // CODEWORD_BYTES
+        while width > 0 and gcd(width, self.picture_bytes) > 1:
+            width -= 1
+        return width
 
     @property
     def data_bytes(self) -> int:

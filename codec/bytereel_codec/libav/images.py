@@ -18,6 +18,7 @@ import numpy.typing as npt
 from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.errors import Permanent
+from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.ranged import FileReader, RangedFile
 
@@ -101,7 +102,7 @@ def png_of(image: Image) -> bytes:
 
 
 def _frame_at(file: BinaryIO, number: int) -> av.VideoFrame:
-    with av.open(file, mode="r", metadata_errors="ignore") as container:
+    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
         stream = _video_of(container)
         times = _times(container, stream, number + 1 + _REORDERED_MAX)
     if times is not None and number >= len(times):
@@ -113,7 +114,7 @@ def _frame_at(file: BinaryIO, number: int) -> av.VideoFrame:
 def _frame_shown_at(file: BinaryIO, time: int) -> av.VideoFrame | None:
     """The picture shown at that time; None where seeking does not lead to it: not every container knows its way."""
     file.seek(0)
-    with av.open(file, mode="r", metadata_errors="ignore") as container:
+    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
         stream = _video_of(container)
         try:
             container.seek(time, stream=stream)
@@ -151,7 +152,7 @@ def _counted_frame(file: BinaryIO, number: int) -> av.VideoFrame:
     """The picture found by decoding all before it: of a stream without times."""
     file.seek(0)
     count = 0
-    with av.open(file, mode="r", metadata_errors="ignore") as container:
+    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
         for frame in container.decode(_video_of(container)):
             if count == number:
                 return frame

@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 
 from bytereel_codec.boxes import CodedPicture
 from bytereel_codec.channel.raster import Picture
+from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import lines_of, samples_of
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def shown_pictures(file: BinaryIO, *, threads: int = 1, start: float = 0.0) -> I
     out, of 10 bits the upper 8; other pictures are passed over.
     """
     try:
-        with av.open(file, mode="r", metadata_errors="ignore") as container:
+        with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
             videos = [stream for stream in container.streams.video if stream.codec_context is not None]
             if not videos or videos[0].width * videos[0].height > _PIXELS_MAX:
                 return

@@ -21,6 +21,7 @@ from av.video.frame import PictureType, VideoFrame
 
 from bytereel_codec.errors import Permanent
 from bytereel_codec.libav.film import Film, filtered, frame_of, nearest
+from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.ranged import FileReader, RangedFile
 from bytereel_codec.recipes import SIDE_MAX, Filter, Recipe, Step
@@ -87,7 +88,7 @@ def _run(source: Path, target: Path, step: Step, threads: int) -> None:
 def _opened(source: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     with FileReader(source) as reader, io.BufferedReader(RangedFile(reader), _READ_BYTES) as file:
         try:
-            container = av.open(file, mode="r", metadata_errors="ignore")
+            container = av.open(file, mode="r", options=SAFE, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise _no_video(source) from error
         with container:

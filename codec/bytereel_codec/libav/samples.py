@@ -19,6 +19,7 @@ from bytereel_codec.errors import Permanent
 from bytereel_codec.geometry import GEOMETRIES
 from bytereel_codec.h264 import slice_start
 from bytereel_codec.header import parse_masked
+from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.macroblocks import (
     HEADER_BYTES,
@@ -51,7 +52,7 @@ def unwrapped(path: Path, target: Path) -> None:
         with (
             path.open("rb") as file,
             target.open("wb") as out,
-            av.open(file, mode="r", metadata_errors="ignore") as container,
+            av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container,
         ):
             stream = container.streams.video[0]
             for packet in container.demux(stream):
@@ -91,7 +92,7 @@ def decoded_pictures(path: Path) -> Iterator[Picture]:
     """
     with path.open("rb") as file:
         try:
-            with av.open(file, mode="r", metadata_errors="ignore") as container:
+            with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
                 yield from _images(container)
         except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
             _log.debug("libav gave up on the file: %s", error)

@@ -12,6 +12,7 @@ import typer
 from bytereel.cli import homes
 from bytereel.cli.options import STANDARD, HomeFolder, Json
 from bytereel.cli.output import pair_lines, print_result, shown
+from bytereel.cli.profiles import known_profiles
 from bytereel.cli.progress import ProgressBar
 from bytereel.errors import Permanent
 from bytereel.model import ObjectInfo, job_id_of
@@ -64,8 +65,9 @@ def put(
 ) -> None:
     """Queue a file for conversion; prints the job's id."""
     from bytereel.operations import receive
+    from bytereel.settings import load_settings
 
-    key = _new_key(to, _source_name(file, name))
+    key = _new_key(to, _source_name(file, name), load_settings(home=folder).profiles_file)
     _check_source(file)
     home, _ = homes.opened(folder)
     with ProgressBar("uploading", hidden=as_json) as progress:
@@ -91,11 +93,9 @@ def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str
     raise typer.Exit(homes.end_code(job))
 
 
-def _new_key(to: str, name: str) -> str:
+def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
     """A key that no other upload has: `<conversion>/<profile>/<time and chance>/<name>`."""
-    from bytereel_codec.profiles import PROFILES
-
-    known = {"archive": tuple(PROFILES), "restore": RESTORE_PROFILES}
+    known = {"archive": tuple(known_profiles(profiles_file)), "restore": RESTORE_PROFILES}
     conversion, _, profile = to.partition("/")
     if conversion not in known:
         raise typer.BadParameter(f"there is no conversion {conversion!r}: {', '.join(known)}", param_hint="--to")
