@@ -248,6 +248,6 @@ def no_reel() -> Permanent:
     return Permanent(
         "reel.none",
         "the file is no reel: it holds no bytereel frame",
-        hint="was it encoded again? archive must keep its pictures as they are; of the other profiles `bytereel channel` "
+        hint="was it encoded again? archive must keep its pictures as they are; of other profiles `bytereel channel` "
         "shows what is left",
     )
