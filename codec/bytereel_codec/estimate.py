@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from bytereel_codec.geometry import AnyGeometry, layout_for
 from bytereel_codec.parity import parity_shape
 
+_LEADERS_BYTES = 16 << 10  # two leaders and what stands around them, about
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -34,5 +36,5 @@ def estimate(source_bytes: int, geometry: AnyGeometry, parity_percent: float = 0
         shape.segments,
         pictures,
         pictures / geometry.frames_per_second,
-        round(source_bytes * share * geometry.expansion),
+        round(source_bytes * share * geometry.expansion) + _LEADERS_BYTES,
     )

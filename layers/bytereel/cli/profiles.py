@@ -90,6 +90,8 @@ def profiles(
 
     known = known_profiles(profiles_file)
     trials = []
+    if rehearse and profiles_file is None:
+        raise typer.BadParameter("there is nothing to rehearse without --profiles-file", param_hint="--rehearse")
     if rehearse:
         own = [each for name, each in known.items() if name not in PROFILES]
         trials = [trial for each in own for trial in rehearsed(each, workers or usable_cores(), hidden=as_json)]
@@ -155,6 +157,8 @@ def estimate(
 def _size_of(source: Path) -> int:
     from bytereel.cli.options import parse_size
 
+    if source.is_dir():
+        raise Permanent("source.folder", f"{str(source)!r} is a folder", hint="estimate its size: du -sb says it")
     try:
         return source.stat().st_size
     except OSError:

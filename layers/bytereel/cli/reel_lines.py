@@ -74,8 +74,9 @@ def inspected_lines(found: "ReelDescription") -> list[str]:
             **said,
             "format": f"version {found.format_version}, {'sealed' if found.sealed else 'not sealed'}",
             "size": size_text(found.reel_bytes),
-            "pictures": f"{found.geometry} ({found.width} x {found.height}), {found.frames_found} of data{missing}",
-            "segments": f"{found.segments} of up to {found.frames_per_segment} pictures",
-            "parity": parity,
+            "pictures": f"{found.geometry} ({found.width} x {found.height})",
+            "frames": f"{found.frames_found} of data{missing}",
+            "segments": f"{found.segments} of up to {found.frames_per_segment} frames",
+            "parity": f"{parity}, across segments" if found.parity_columns else "none across segments",
         }
     )
