@@ -3,12 +3,14 @@
 import random
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bytereel.conversions import FinishedSegment, Plan
 from bytereel.conversions.archive import DATA_STAGE, PARITY_STAGE, ArchiveConversion
 from bytereel.errors import Permanent
+from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.envelope import Secret
 from bytereel_codec.ranged import BytesReader
 
@@ -73,3 +75,24 @@ def finished_segment(conversion: ArchiveConversion, plan: Plan, index: int, sour
         except StopIteration as end:
             result = end.value
     return FinishedSegment(index, DATA_STAGE, len(fragment), result, BytesReader(fragment))
+
+
+@pytest.mark.parametrize("profile", ["archive", "balanced", "rugged"])
+def test_a_manifest_counts_the_pictures_that_encode_counts(tmp_path: Path, profile: str) -> None:
+    content = random.Random(3).randbytes(100_000)
+    conversion, source = ArchiveConversion(), BytesReader(content)
+    plan = conversion.plan(source, "a.bin", profile)
+    finished = []
+    for index, segment in enumerate(plan.segments):
+        fragment = bytearray()
+        chunks = conversion.convert(plan.parameters, segment, index, source, [])
+        result = None
+        while result is None:
+            try:
+                fragment += next(chunks)
+            except StopIteration as stop:
+                result = stop.value
+        finished.append(FinishedSegment(index, segment.stage, len(fragment), result, BytesReader(bytes(fragment))))
+    (tmp_path / "a.bin").write_bytes(content)
+    made = encode_file(tmp_path / "a.bin", tmp_path / "a.mp4", EncodeOptions(profile=profile))
+    assert conversion.assemble(plan.parameters, finished).facts["pictures"] == made.pictures
