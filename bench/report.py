@@ -12,7 +12,11 @@ from typing import Any
 
 from bench.rows import VERDICTS, Row, figure
 
-TITLES = {"archive": "The profile `archive`", "cloud": "The road on S3, DynamoDB and SQS"}
+TITLES = {
+    "archive": "The profile `archive`",
+    "cloud": "The road on S3, DynamoDB and SQS",
+    "channel": "The profiles that survive another encoder",
+}
 
 PACKAGES = ("numpy", "numba", "crc32c", "zstandard", "av")
 

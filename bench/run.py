@@ -18,7 +18,6 @@ from bench.rows import Row, as_text
 
 KEPT = Path(__file__).parent / "results"
 TRIED = Path("build/bench")
-TITLES["channel"] = "The profiles that survive another encoder"
 
 
 @dataclass(frozen=True, slots=True)
