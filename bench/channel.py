@@ -166,8 +166,6 @@ def measure_survival(place: Place, name: str, *, quick: bool = False, recipes: S
         what = "decode, the slowest of what must survive"
         note = f"of a core; {slowest}; the bound is on the reel as written"
         yield Row(section, what, rates[slowest], "MB/s", note=note)
-            section, what, rates[slowest], "MB/s", note=f"of a core; {slowest}; the bound is on the reel as written"
-        )
     for file in ("source", "reel.mp4", "delivered", "back"):
         place.fresh(file)
 
