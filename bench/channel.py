@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
-from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel_report import ChannelSurvey, survey_channel
 from bytereel_codec.errors import BytereelError, Permanent
 from bytereel_codec.geometry import BurstGeometry, geometry_of_profile

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from bytereel_codec.channel.modulation import Bytes, Family, Modulation
+from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import Picture, Raster
 from bytereel_codec.channel.reed_solomon import correct, encode

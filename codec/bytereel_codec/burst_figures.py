@@ -15,7 +15,8 @@ import numpy.typing as npt
 from bytereel_codec.burst_reader import BurstReport
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.modulation import Bytes, Code, Family
+from bytereel_codec.channel.modulation import Code, Family
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.kinds import Kind
 
 Counts = npt.NDArray[np.int64]

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.device import Device, column_code
 from bytereel_codec.channel.locate import locate
-from bytereel_codec.channel.modulation import Bytes, Code, Family, Modulator
+from bytereel_codec.channel.modulation import Code, Family
+from bytereel_codec.channel.modulator import Bytes, Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import LUMA_REST, Picture

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from itertools import islice
 
 from bytereel_codec.burst_reader import BurstReader, ChannelReport, placer_for
-from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.place import Placer
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import StripHeader

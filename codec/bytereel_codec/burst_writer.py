@@ -15,7 +15,8 @@ import numpy as np
 from bytereel_codec.boxes import CodedPicture, VideoTrack, burst_chunk, init_section
 from bytereel_codec.channel.burst import CODEWORD_BYTES, PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.device import Device, column_code
-from bytereel_codec.channel.modulation import Bytes, Code, Modulator
+from bytereel_codec.channel.modulation import Code
+from bytereel_codec.channel.modulator import Bytes, Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import MARK_BYTES, StripHeader, draw

@@ -18,7 +18,8 @@ import numpy as np
 from bytereel_codec.burst_figures import BurstFigures, Cliff, Counts, checked_bytes, macroblock_of_bytes
 from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, placer_for
 from bytereel_codec.channel.burst import BurstShape
-from bytereel_codec.channel.modulation import Bytes, Code, Modulation
+from bytereel_codec.channel.modulation import Code, Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.place import Placement, Placer
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bytereel_codec.channel.device import Device
-from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.geometry import AnyGeometry, BurstGeometry
 from bytereel_codec.header import FrameHeader
 from bytereel_codec.picture import PictureWriter

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.h264 import slice_start
 from bytereel_codec.macroblocks import (
     MACROBLOCK_BYTES,

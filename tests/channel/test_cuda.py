@@ -13,7 +13,8 @@ import pytest
 from bytereel_codec.channel import device as devices
 from bytereel_codec.channel import reed_solomon
 from bytereel_codec.channel.device import Device, chosen, column_code, has_card
-from bytereel_codec.channel.modulation import Family, Modulation, Modulator
+from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulator import Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import Picture, Raster
 from bytereel_codec.errors import Permanent

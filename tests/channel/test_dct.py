@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 from bytereel_codec.channel.dct4 import Dct4
 from bytereel_codec.channel.dct8 import Dct8
-from bytereel_codec.channel.modulation import MARGIN_NOMINAL, Family, Modulation, Modulator
+from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulator import MARGIN_NOMINAL, Modulator
 from bytereel_codec.channel.raster import RASTERS, Picture, Raster
 from bytereel_codec.errors import Permanent
 from hypothesis import given, settings

@@ -15,7 +15,8 @@ Source: FORMAT.md section 18.
 import numpy as np
 from numba import njit
 
-from bytereel_codec.channel.modulation import Bytes, Family, Modulation
+from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.palettes import (
     CHROMA_UNIT,
     LUMA_UNIT,

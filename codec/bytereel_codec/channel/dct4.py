@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bytereel_codec.channel.modulation import Bytes, Modulation
+from bytereel_codec.channel.modulation import Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
     BLOCK,

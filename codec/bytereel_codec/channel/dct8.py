@@ -14,7 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from bytereel_codec.channel.modulation import Bytes, Modulation
+from bytereel_codec.channel.modulation import Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
     BLOCK,

@@ -1,4 +1,4 @@
-"""How bytes become a picture and come back, as data, and the face that every modulator has.
+"""How bytes become a picture and come back, as data: no arrays, so that a command that needs only names starts at once.
 
 A `Modulation` is what the strip of a picture tells of it: enough to read the picture. What only the writer needs
 (amplitude, encoder settings) is in the profile.
@@ -9,17 +9,9 @@ Source: FORMAT.md sections 13 to 18.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from bytereel_codec.channel.raster import Picture, Raster
-
-Bytes = npt.NDArray[np.uint8]
 LEADER_PARITY = 128
-MARGIN_NOMINAL = 128
-"""The margin of a byte whose symbols lie exactly where they were put; 0 is on the threshold."""
 
 
 class Family(IntEnum):
@@ -68,22 +60,3 @@ class Modulation:
     def from_dict(cls, values: Mapping[str, Any]) -> "Modulation":
         """The inverse of `to_dict`."""
         return cls(**{**values, "family": Family[values["family"]], "code": Code[values["code"]]})
-
-
-class Modulator(Protocol):
-    """Bytes to the data area of a picture and back. Not for use by two threads at once.
-
-    `picture_bytes` bytes stand in one picture: macroblocks of the data area in raster order.
-    """
-
-    raster: Raster
-    picture_bytes: int
-
-    def render(self, content: Bytes, picture: Picture) -> None:
-        """Draw `content` uint8[picture_bytes] in the data area of `picture`, and nothing else."""
-
-    def demodulate(self, picture: Picture, content: Bytes, margin: Bytes) -> None:
-        """Read `content` uint8[picture_bytes] and how sure each byte is: `margin` uint8[picture_bytes].
-
-        A byte's margin is its least certain symbol's distance from the threshold, `MARGIN_NOMINAL` as written.
-        """

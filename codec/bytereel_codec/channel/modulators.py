@@ -4,7 +4,8 @@ from bytereel_codec.channel.cells import Cells
 from bytereel_codec.channel.dct4 import Dct4
 from bytereel_codec.channel.dct8 import Dct8
 from bytereel_codec.channel.device import Device, chosen
-from bytereel_codec.channel.modulation import Family, Modulation, Modulator
+from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulator import Modulator
 from bytereel_codec.channel.raster import Raster
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bytereel_codec.channel.modulation import MARGIN_NOMINAL
+from bytereel_codec.channel.modulator import MARGIN_NOMINAL
 from bytereel_codec.errors import Permanent
 
 Colours = npt.NDArray[np.uint8]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bytereel_codec.channel.modulation import MARGIN_NOMINAL, Bytes
+from bytereel_codec.channel.modulator import MARGIN_NOMINAL, Bytes
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 

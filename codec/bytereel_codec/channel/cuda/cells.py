@@ -12,7 +12,8 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cells import Cells, _step
 from bytereel_codec.channel.cuda.link import Link
-from bytereel_codec.channel.modulation import Bytes, Modulation
+from bytereel_codec.channel.modulation import Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.palettes import _FIXED, _UNITS, Fit, Levels, fit
 from bytereel_codec.channel.raster import CHROMA_REST, Picture, Raster
 

@@ -9,7 +9,8 @@ from numba import cuda, int16
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
 from bytereel_codec.channel.dct8 import _VERTICAL, Dct8, _eight, _even, _odd
-from bytereel_codec.channel.modulation import Bytes, Modulation
+from bytereel_codec.channel.modulation import Modulation
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
     COEFFICIENTS_MAX,

@@ -10,7 +10,7 @@ import numpy as np
 from numba import cuda
 
 from bytereel_codec.channel.cuda.link import Link
-from bytereel_codec.channel.modulation import Bytes
+from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import Raster
 from bytereel_codec.channel.transforms import (
     _GAIN_ONE,
