@@ -98,7 +98,7 @@ def test_an_empty_file_comes_back_too(cli: Cli, noise: Path) -> None:
         (["noise", *through("x266")], 3, "recipe.unknown"),
         (["noise", *through(GENTLE), "--profile", "mine"], 3, "profile.unknown"),
         (["noise", *through(GENTLE), "--profiles-file", "none.toml"], 3, "source.missing"),
-        (["noise", *through(GENTLE), "--profiles-file", "noise"], 3, "profiles.syntax"),
+        (["noise", *through(GENTLE), "--profiles-file", "noise"], 3, "profiles.bad"),
         (["noise", *through(GENTLE), "--sample", "0"], 2, "usage"),
         (["noise", *through(GENTLE), "--sample", "1GiB"], 2, "usage"),
         (["noise", *through(GENTLE), "--sample", "many"], 2, "usage"),
