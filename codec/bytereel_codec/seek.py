@@ -22,7 +22,7 @@ from bytereel_codec.leader import Leader
 from bytereel_codec.opening import fully_indexed, opened_reel, reel_of_bursts
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
 from bytereel_codec.reel import Block, Reel, ReelReader
-from bytereel_codec.scan import FrameKey, ReelFrames, find_frames
+from bytereel_codec.scan import FrameKey, ReelFrames, find_frames, no_reel
 
 _HEAD_BYTES = 16 << 10
 _HEAD_BYTES_MAX = 1 << 20
@@ -256,7 +256,8 @@ def _shown(reel: Reel) -> Geometry | Raster:
     if reel.channel is not None:
         return reel.channel.placement.raster
     geometry = geometry_of_span(reel.span_bytes)
-    assert geometry is not None, "the header of a frame of samples names its geometry"
+    if geometry is None:  # frames of bursts that stand in the file's bytes, outside of any picture
+        raise no_reel()
     return geometry
 
 

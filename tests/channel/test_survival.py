@@ -76,7 +76,7 @@ def test_a_profile_of_samples_does_not_survive_an_encoder_and_says_so() -> None:
     with pytest.raises(Permanent) as raised:
         restored(through(made(noise(50_000)), "x264:crf=18"))
     assert raised.value.error_id == "reel.none"
-    assert "re-encoded" in raised.value.hint
+    assert "encoded again" in raised.value.hint
 
 
 SOURCES = {

@@ -123,8 +123,8 @@ def lying_proxy(upstream: Server) -> Iterator[LyingProxy]:
             if self.command == "HEAD":
                 return
             sent = content if fault.cut_after < 0 else content[: fault.cut_after]
+            proxy.count(0, len(sent))  # before the client can have it, and look
             self.wfile.write(sent)
-            proxy.count(0, len(sent))
             if len(sent) < len(content):
                 self.close_connection = True
 

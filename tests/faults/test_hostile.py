@@ -36,7 +36,7 @@ from bytereel_codec.leader import Leader
 from bytereel_codec.picture import PictureReader
 from bytereel_codec.ranged import BytesReader
 from bytereel_codec.scan import find_frames
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reels import FORGED_ID, PEAK_KIB, SMALL, SPAN, chunks_of, forged, forged_header, made, obeys_the_law, restored
 
@@ -101,6 +101,7 @@ def attempt_everything(reel: bytes) -> None:
 
 
 @fuzzing
+@example([{"span_bytes": 1, "segment": 0, "profile": 1}], False)
 @given(st.lists(headers, min_size=1, max_size=6), st.booleans())
 def test_headers_that_lie_with_valid_checksums(lies, joined):
     reel = bytearray(REEL if joined else b"")

@@ -200,6 +200,8 @@ def test_a_block_of_each_xor_group_may_be_wrong(modulation: Modulation, size: in
 
 
 @settings(max_examples=12, deadline=None)
+@example(Case(lossless(Modulation(Family.DCT4, 3, 2, 32), 24, 8), "144p", 1, 0), random.Random(0), 0)
+@example(Case(lossless(Modulation(Family.DCT4, 3, 0, 2), 24, 8), "144p", 0, 0), random.Random(0), 0)
 @given(
     case=drawn_cases(),
     dice=st.randoms(use_true_random=False),
@@ -222,7 +224,8 @@ def without_some(pictures: list[independent.Picture], dice: random.Random) -> li
     gone: set[int] = set()
     for burst in independent.bursts_in(pictures):
         own = [n for n in places if replace(strips[n], picture=0) == burst.strip]
-        of_codeword = -(-len(burst.content) // burst.strip.pictures // (len(burst.content) // 255))
+        picture_bytes = len(burst.content) // burst.strip.pictures
+        of_codeword = -(-picture_bytes // independent.codewords_of(len(burst.content), burst.strip.pictures))
         gone |= set(dice.sample(own, min(burst.strip.parity // of_codeword, len(own))))
     return [picture for number, picture in enumerate(pictures) if number not in gone]
 
