@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel_report import ChannelSurvey, survey_channel
 from bytereel_codec.errors import BytereelError, Permanent
-from bytereel_codec.geometry import BurstGeometry, geometry_of_profile
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import geometry_of_profile
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bytereel_codec.boxes import SIDX_REFERENCES_MAX, free, segment_index, sidx_bytes
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.envelope import Envelope
-from bytereel_codec.geometry import BurstGeometry, Geometry, Layout
+from bytereel_codec.geometry import Geometry
+from bytereel_codec.layout import Layout
 from bytereel_codec.leader import Leader, tree_digest
 from bytereel_codec.parity import parity_first_picture
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bytereel_codec.burst_reader import BurstReport
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
-from bytereel_codec.channel.modulation import Code, Family
+from bytereel_codec.channel.modulation import Code
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.kinds import Kind
 
@@ -157,14 +157,3 @@ def _checked_blocks(read: Bytes, shape: BurstShape, present: Mask) -> CheckedByt
     known[:size].reshape(rows)[lost[group]] = False
     filled = int((~present[:size].reshape(rows)[~lost[group]]).sum())
     return CheckedBytes(known, differs & known, used, lost, filled)
-
-
-def macroblock_of_bytes(shape: BurstShape) -> Counts:
-    """int64[picture_bytes]: the macroblock of the data area in which each byte of a picture lies, or begins."""
-    raster, modulation = shape.raster, shape.modulation
-    numbers = np.arange(shape.picture_bytes)
-    if modulation.family != Family.CELLS:
-        return numbers // (shape.picture_bytes // raster.macroblocks)
-    side = modulation.second >> 1
-    row, column = np.divmod(8 * numbers // modulation.first, raster.width // side)
-    return np.asarray((row * side + side // 2) // 16 * raster.columns + (column * side + side // 2) // 16)

@@ -9,36 +9,31 @@ Source: FORMAT.md sections 12 to 18.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.device import Device, column_code
-from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.modulation import Code, Family
 from bytereel_codec.channel.modulator import Bytes, Modulator
 from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.place import Placement, Placer
+from bytereel_codec.channel.places import lost_bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.xor_blocks import correct as correct_blocks
 from bytereel_codec.header import MASKED_MAGIC, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
+from bytereel_codec.placing import placer_for
 
 OPEN_BYTES_MAX = 256 << 20
 BURST_BYTES_MAX = 96 << 20  # several times the largest that a profile of ours makes
 _OPEN_MAX = 64
 _SEEN_SHARE_MIN = 32
-LOOK_PICTURES = 20
-_GLANCE_PICTURES = 4
-LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
-_LOOKS_MAX = 8  # a quarter of a second each where they find nothing
-_SAME_MEAN_MAX = 3.0
 
 Counts = npt.NDArray[np.int16]
 Mask = npt.NDArray[np.bool_]
@@ -239,29 +234,6 @@ def _corrected(burst: _Burst, device: Device) -> tuple[Bytes, Counts]:
     return data, column_code(device).correct(codewords, shape.modulation.parity, lost, margin).corrected
 
 
-def lost_bytes(shape: BurstShape, macroblocks: Mask) -> Mask:
-    """Which bytes of a picture lie in those macroblocks of the data area, if only with a part of theirs.
-
-    Shapes: `macroblocks` bool[macroblocks of all of the data area]; bool[picture_bytes].
-    """
-    raster, modulation = shape.raster, shape.modulation
-    used = macroblocks[: raster.macroblocks]
-    if modulation.family != Family.CELLS:
-        repeated: Mask = np.repeat(used, shape.picture_bytes // raster.macroblocks)
-        return repeated
-    side, bits = modulation.second >> 1, modulation.first
-    cells = np.arange(shape.picture_bytes * 8 // bits + 1)
-    rows, columns = np.divmod(cells, raster.width // side)
-    last_row = raster.macroblocks // raster.columns - 1
-    hit = used[np.minimum(rows * side // 16, last_row) * raster.columns + columns * side // 16]
-    hit |= used[
-        np.minimum((rows * side + side - 1) // 16, last_row) * raster.columns + (columns * side + side - 1) // 16
-    ]
-    bytes_ = np.arange(shape.picture_bytes)
-    touched: Mask = np.logical_or(hit[bytes_ * 8 // bits], hit[(bytes_ * 8 + 7) // bits])
-    return touched
-
-
 def frames_in(data: Bytes) -> Iterator[Bytes]:
     """The images of the frames that stand in a row in a burst's data, headers masked.
 
@@ -280,44 +252,6 @@ def frames_in(data: Bytes) -> Iterator[Bytes]:
         position = raw.find(MASKED_MAGIC, position + 1)
         if position < 0:
             return
-
-
-def placer_for(pictures: Iterator[Picture]) -> Placer | None:
-    """How to bring a video's pictures back into place, from its first ones; None when none of them shows a strip.
-
-    Pictures that a platform repeated are looked at once. Where the first few stand where they were written, that is
-    all; else more of them make the fit better. Where they show nothing, a reel may begin behind other pictures.
-    """
-    found: list[Picture] = []
-    looks = 0
-    for picture in islice(pictures, LOOK_PICTURES_MAX):
-        if found and not _differ(picture, found[-1]):
-            continue
-        found.append(picture)
-        if len(found) == _GLANCE_PICTURES:
-            placer = _placer(found)
-            if placer is not None and placer.placement.is_identity:
-                return placer
-        if len(found) == LOOK_PICTURES:
-            placer, looks = _placer(found), looks + 1
-            if placer is not None or looks == _LOOKS_MAX:
-                return placer
-            found = []
-    return _placer(found) if found else None
-
-
-def _placer(found: Sequence[Picture]) -> Placer | None:
-    placement = locate([picture for picture in found if picture.y.shape == found[0].y.shape])
-    height, width = found[0].y.shape
-    return Placer(placement, width, height) if placement else None
-
-
-def _differ(one: Picture, other: Picture) -> bool:
-    """Whether two pictures are not the same one shown again, going by the line that changed most."""
-    if one.y.shape != other.y.shape:
-        return True
-    step = np.abs(one.y[::8, ::8].astype(np.int16) - other.y[::8, ::8])
-    return float(step.mean(axis=1).max()) > _SAME_MEAN_MAX
 
 
 def read_bursts(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
 
-from bytereel_codec.burst_reader import BurstReader, ChannelReport, placer_for
+from bytereel_codec.burst_reader import BurstReader, ChannelReport
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.place import Placer
 from bytereel_codec.channel.raster import Picture
@@ -21,6 +21,7 @@ from bytereel_codec.header import Flag, FrameHeader, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.macroblocks import HEADER_BYTES
+from bytereel_codec.placing import placer_for
 from bytereel_codec.ranged import RangedReader, buffered_file
 from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.sample_stream import KeptFrames

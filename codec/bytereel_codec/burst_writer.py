@@ -13,6 +13,7 @@ import crc32c
 import numpy as np
 
 from bytereel_codec.boxes import CodedPicture, VideoTrack, burst_chunk, init_section
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import CODEWORD_BYTES, PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.device import Device, column_code
 from bytereel_codec.channel.modulation import Code
@@ -21,7 +22,6 @@ from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import MARK_BYTES, StripHeader, draw
 from bytereel_codec.channel.xor_blocks import encode as encode_blocks
-from bytereel_codec.geometry import BurstGeometry
 from bytereel_codec.header import FrameHeader
 from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import Encoding, coded_pictures, parameter_sets

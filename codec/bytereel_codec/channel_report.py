@@ -15,23 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from bytereel_codec.burst_figures import BurstFigures, Cliff, Counts, checked_bytes, macroblock_of_bytes
-from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport, placer_for
+from bytereel_codec.burst_figures import BurstFigures, Cliff, Counts, checked_bytes
+from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Code, Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.place import Placement, Placer
+from bytereel_codec.channel.places import macroblock_of_bytes
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Flag, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
+from bytereel_codec.placing import LOOK_PICTURES, placer_for
 from bytereel_codec.profiles import PROFILES
 from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.scan import is_reel, no_reel
 from bytereel_codec.threads import Progress
 
-_LOOK_PICTURES = 20
 _BURSTS_MAX = 1 << 16
 _CELL_ROWS = 8  # no cell of a strip is lower
 _CONTRAST_GREY = 16.0  # a strip's luma deviates from its mean by 64 times the gain
@@ -265,7 +266,7 @@ def _is_grey(plane: Plane, raster: Raster) -> bool:
 def _no_channel(source: Path, reader: FileReader) -> Permanent:
     from bytereel_codec.libav.samples import decoded_pictures
 
-    first = islice(decoded_pictures(source), _LOOK_PICTURES)
+    first = islice(decoded_pictures(source), LOOK_PICTURES)
     if not any(parse_masked(image[:HEADER_BYTES].tobytes()) for image in first) and not is_reel(reader):
         return no_reel()
     return Permanent(

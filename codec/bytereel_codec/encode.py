@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from bytereel_codec.assembly import ChunkSizes, HeadWriter, finished_leader, picture_count, tail_frame
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.envelope import Envelope, Secret
-from bytereel_codec.geometry import AnyGeometry, BurstGeometry, Layout, geometry_of_profile, layout_for
+from bytereel_codec.layout import AnyGeometry, Layout, geometry_of_profile, layout_for
 from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
 from bytereel_codec.profiles import Profile, profile_named

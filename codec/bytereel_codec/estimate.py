@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bytereel_codec.geometry import AnyGeometry, layout_for
+from bytereel_codec.layout import AnyGeometry, layout_for
 from bytereel_codec.parity import parity_shape
 
 _LEADERS_BYTES = 16 << 10  # two leaders and what stands around them, about

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.geometry import AnyGeometry, BurstGeometry
 from bytereel_codec.header import FrameHeader
+from bytereel_codec.layout import AnyGeometry
 from bytereel_codec.picture import PictureWriter
 
 Keep = Callable[[Bytes], object]

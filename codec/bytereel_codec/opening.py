@@ -19,6 +19,7 @@ from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
 from bytereel_codec.sink import TargetFile, write_error
 from bytereel_codec.sources import read_fully
+from bytereel_codec.threads import ahead
 
 if TYPE_CHECKING:
     from bytereel_codec.burst_reader import ChannelReport
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _SPOOL_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
 _TS_PACKET_BYTES = 188
+_PICTURES_AHEAD = 4  # so that libav goes on while a burst is corrected
 
 
 @contextmanager
@@ -150,7 +152,8 @@ def _beyond(report: "ChannelReport") -> Integrity:
 def _shown(reader: RangedReader, workers: int = 1) -> Iterator[Picture]:
     from bytereel_codec.libav.pictures import shown_pictures
 
-    return shown_pictures(buffered_file(reader), threads=workers)
+    pictures = shown_pictures(buffered_file(reader), threads=workers)
+    return ahead(pictures, _PICTURES_AHEAD) if workers > 1 else pictures
 
 
 def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:

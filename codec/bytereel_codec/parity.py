@@ -18,9 +18,9 @@ from bytereel_codec.channel.device import Device
 from bytereel_codec.erasure import accumulate, coefficient, recover
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.frame_writer import frame_writer
-from bytereel_codec.geometry import Layout
 from bytereel_codec.header import ROWS_MAX, FrameHeader, parse_header
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import Layout
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.picture import Frame
 from bytereel_codec.segment import ReelParameters

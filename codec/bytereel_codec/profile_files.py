@@ -22,7 +22,7 @@ from typing import Any
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import geometry_of_profile
+from bytereel_codec.layout import geometry_of_profile
 from bytereel_codec.profiles import PICTURES_MAX, PROFILES, USER_DEFINED, Channel, Options, Profile
 from bytereel_codec.ranged import FileReader, read_range
 from bytereel_codec.recipes import Recipe
@@ -259,8 +259,8 @@ def _coefficients(entry: _Entry, base: Modulation) -> tuple[int, int]:
 def _cells(entry: _Entry, base: Modulation) -> tuple[int, int]:
     """Log2 of the colours; side and palette."""
     colours = entry.one_of("colours", (4, 16, 64, 256), 1 << base.first)
-    pixels = entry.one_of("pixels", (1, 9), (base.second >> 1) ** 2)
-    palette = entry.one_of("palette", ("yuv", "ega"), "ega" if base.second & 1 else "yuv")
+    pixels = entry.one_of("pixels", (1, 9), base.side**2)
+    palette = entry.one_of("palette", ("yuv", "ega"), "ega" if base.palette else "yuv")
     if pixels == 1 and palette == "ega":
         raise entry.refusal("palette", "'yuv' where a symbol is one pixel: it has no colour of its own")
     return colours.bit_length() - 1, 2 * (1 if pixels == 1 else 3) + (palette == "ega")

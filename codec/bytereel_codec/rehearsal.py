@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bytereel_codec.boxes import parse_segment_index
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.decode import DecodeOptions, decode_file
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.errors import Integrity, Permanent
-from bytereel_codec.geometry import AnyGeometry, BurstGeometry, geometry_of_profile
+from bytereel_codec.layout import AnyGeometry, geometry_of_profile
 from bytereel_codec.profiles import Profile
 from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.recipes import Recipe

@@ -15,9 +15,10 @@ from bytereel_codec.burst_video import reel_in_video
 from bytereel_codec.channel.raster import Raster
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
-from bytereel_codec.geometry import Geometry, Layout, geometry_of_span
+from bytereel_codec.geometry import Geometry, geometry_of_span
 from bytereel_codec.header import FORMAT_VERSION, Flag, FrameHeader
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import Layout
 from bytereel_codec.leader import Leader
 from bytereel_codec.opening import fully_indexed, opened_reel, reel_of_bursts
 from bytereel_codec.ranged import FileReader, RangedReader, read_range

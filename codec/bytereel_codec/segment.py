@@ -12,9 +12,9 @@ from typing import Any
 from bytereel_codec.channel.device import Device
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.frame_writer import Keep, frame_writer
-from bytereel_codec.geometry import AnyGeometry, Layout, geometry_from_dict
 from bytereel_codec.header import Flag, FrameHeader
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import AnyGeometry, Layout, geometry_from_dict
 from bytereel_codec.ranged import RangedReader, read_exactly
 
 DIGEST_BYTES = 32

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bytereel_codec.folder import folder_stream
-from bytereel_codec.geometry import Layout, require_frames
+from bytereel_codec.layout import Layout, require_frames
 from bytereel_codec.leader import Leader
 from bytereel_codec.names import cut_name
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader

@@ -1,7 +1,11 @@
 """Running one piece of work in several threads; the kernels, the hashing and the disk release the GIL."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 WORKERS_MAX = 256
 Progress = Callable[[int, int | None], None]
@@ -34,3 +38,15 @@ def run_in_threads(work: Callable[[], None], workers: int, abort: Callable[[], N
             raise
     for future in futures:
         future.result()
+
+
+def ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
+    """The items, made by another thread, at most `count` before they are asked for. None among them ends them."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(next, items, None) for _ in range(count))
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, items, None))
+                yield item
+        finally:
+            pool.shutdown(cancel_futures=True)

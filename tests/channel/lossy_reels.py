@@ -20,11 +20,13 @@ from bytereel.messages import INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, Job, JobState, ObjectRef, job_id_of
 from bytereel.ports import Ports
 from bytereel.workers.delivery import Delivery, DeliveryLimits
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.raster import Picture, raster_named
 from bytereel_codec.channel.strip import StripHeader, read
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES, BurstGeometry, geometry_of_profile
+from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import geometry_of_profile
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.planes import lines_of
 from bytereel_codec.libav.recode import recode

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from bytereel_codec import rehearsal
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Family
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES, BurstGeometry, geometry_of_profile, layout_for
+from bytereel_codec.geometry import FRAME_RESERVED_BYTES
+from bytereel_codec.layout import geometry_of_profile, layout_for
 from bytereel_codec.profiles import PROFILES, Profile
 from bytereel_codec.rehearsal import PICTURES, Trial, rehearse, sample_bytes_for, survives
 from hypothesis import given

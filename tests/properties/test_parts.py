@@ -16,7 +16,7 @@ from bytereel.adapters.s3_parts import (
 )
 from bytereel.conversions.archive import ArchiveConversion
 from bytereel.errors import Permanent
-from bytereel_codec.geometry import layout_for
+from bytereel_codec.layout import layout_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -68,7 +68,7 @@ class BurstShape:
 def picture_bytes(raster: Raster, modulation: Modulation) -> int:
     """Bytes in the data area of one picture."""
     if modulation.family == Family.CELLS:
-        side, bits = modulation.second >> 1, modulation.first
+        side, bits = modulation.side, modulation.first
         rows = 16 * (raster.last_row - raster.first_row)
         return (raster.width // side) * (rows // side) * bits // 8
     if modulation.family == Family.DCT8:

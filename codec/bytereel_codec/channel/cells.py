@@ -44,7 +44,7 @@ class Cells:
     """
 
     def __init__(self, raster: Raster, modulation: Modulation) -> None:
-        side, palette = modulation.second >> 1, modulation.second & 1
+        side, palette = modulation.side, modulation.palette
         if modulation.family != Family.CELLS or modulation.first not in _BITS or side not in _SIDES:
             raise Permanent("modulation.unknown", "no such cells", first=modulation.first, second=modulation.second)
         if side == 1 and _PALETTES[palette] == "ega":

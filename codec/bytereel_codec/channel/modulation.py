@@ -12,6 +12,8 @@ from enum import IntEnum
 from typing import Any
 
 LEADER_PARITY = 128
+_PARITY_MAX = 128
+_CELLS = (2, 6, 7)  # of one pixel; of nine, in both palettes
 
 
 class Family(IntEnum):
@@ -47,6 +49,29 @@ class Modulation:
     second: int
     parity: int
     code: Code = Code.REED_SOLOMON
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of a cell. CELLS only."""
+        return self.second >> 1
+
+    @property
+    def palette(self) -> int:
+        """0 `yuv`, 1 `ega`. CELLS only."""
+        return self.second & 1
+
+    @property
+    def is_known(self) -> bool:
+        """Whether readers for it exist: whether all of it lies within its bounds."""
+        if self.code == Code.XOR and not 0 < self.parity <= 255:
+            return False
+        if self.code == Code.REED_SOLOMON and (not 2 <= self.parity <= _PARITY_MAX or self.parity % 2):
+            return False
+        if self.family == Family.CELLS:
+            return self.first in (2, 4, 6, 8) and self.second in _CELLS
+        if self.family == Family.DCT8:
+            return 2 <= self.first <= 16 and self.first % 2 == 0 and self.second == 0
+        return 1 <= self.first <= 16 and 0 <= self.second <= 16
 
     def for_leader(self) -> "Modulation":
         """The same symbols, half of them parity."""

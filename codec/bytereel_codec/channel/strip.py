@@ -34,8 +34,6 @@ STRIP_AMPLITUDE = 64
 MARK_BYTES = 2
 NUMBER_MAX = (1 << 22) - 1
 _VERSION = 0
-_PARITY_MAX = 128
-_CELLS = (2, 6, 7)  # one pixel has greys alone; three pixels `yuv` or `ega`
 
 Rects = npt.NDArray[np.float64]
 
@@ -96,22 +94,8 @@ def _in_bounds(header: StripHeader) -> bool:
         and 0 <= header.picture < header.pictures <= 255
         and 0 < header.rows <= header.raster.rows_max
         and header.raster.rows_used is None
-        and _is_modulation(header.modulation)
+        and header.modulation.is_known
     )
-
-
-def _is_modulation(modulation: Modulation) -> bool:
-    """Whether readers for it exist: see `Modulation` for the bounds."""
-    first, second, parity = modulation.first, modulation.second, modulation.parity
-    if modulation.code == Code.XOR and not 0 < parity <= 255:
-        return False
-    if modulation.code == Code.REED_SOLOMON and (not 2 <= parity <= _PARITY_MAX or parity % 2):
-        return False
-    if modulation.family == Family.CELLS:
-        return first in (2, 4, 6, 8) and second in _CELLS
-    if modulation.family == Family.DCT8:
-        return 2 <= first <= 16 and first % 2 == 0 and second == 0
-    return 1 <= first <= 16 and 0 <= second <= 16
 
 
 class Cells(NamedTuple):

@@ -137,11 +137,10 @@ def _section(survey: "ChannelSurvey") -> str:
 
 def _facts(survey: "ChannelSurvey") -> dict[str, str]:
     modulation, raster, pictures = survey.modulation, survey.placement.raster, survey.pictures
-    side = modulation.second >> 1
     symbols = {
         "DCT4": f"4 x 4 transform, {modulation.first} luma and {modulation.second} chroma signs a block",
         "DCT8": f"8 x 8 transform, {modulation.first} luma signs a block",
-        "CELLS": f"cells of {side} x {side} pixels in {1 << modulation.first} colours",
+        "CELLS": f"cells of {modulation.side} x {modulation.side} pixels in {1 << modulation.first} colours",
     }[modulation.family.name]
     code = f"(255, {255 - modulation.parity}) Reed-Solomon"
     if modulation.code.name == "XOR":

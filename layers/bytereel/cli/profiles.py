@@ -135,7 +135,7 @@ def estimate(
 ) -> None:
     """Say how many pictures a reel will have, how long it will play and about how large it will be."""
     from bytereel_codec.estimate import estimate as of_source
-    from bytereel_codec.geometry import geometry_of_profile
+    from bytereel_codec.layout import geometry_of_profile
 
     family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
     found = chosen_profile(profile, profiles_file, family)

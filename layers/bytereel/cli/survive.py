@@ -16,7 +16,7 @@ from bytereel.cli.progress import ProgressBar
 from bytereel.cores import usable_cores
 
 if TYPE_CHECKING:
-    from bytereel_codec.geometry import AnyGeometry
+    from bytereel_codec.layout import AnyGeometry
     from bytereel_codec.profiles import Profile
     from bytereel_codec.rehearsal import Trial
 
@@ -112,7 +112,7 @@ class _Loop:
 
     def _share(self, profile: "Profile", size: int | None) -> "tuple[AnyGeometry, int]":
         """The picture size that the whole source would get, and how many of its bytes are tried."""
-        from bytereel_codec.geometry import geometry_of_profile
+        from bytereel_codec.layout import geometry_of_profile
         from bytereel_codec.rehearsal import sample_bytes_for
 
         geometry = geometry_of_profile(profile, None, size)

@@ -8,10 +8,11 @@ from os import urandom
 from typing import Any
 
 from bytereel_codec.assembly import HeadWriter, finished_leader, picture_count, tail_frame
+from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import BurstGeometry, Layout, geometry_from_dict, geometry_of_profile, layout_for
 from bytereel_codec.kinds import Kind
+from bytereel_codec.layout import Layout, geometry_from_dict, geometry_of_profile, layout_for
 from bytereel_codec.leader import Leader
 from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
 from bytereel_codec.opening import frames_of_bursts
