@@ -14,7 +14,7 @@ from bytereel_codec.envelope import Envelope
 from bytereel_codec.geometry import Geometry
 from bytereel_codec.layout import Layout
 from bytereel_codec.leader import Leader, tree_digest
-from bytereel_codec.parity import parity_first_picture
+from bytereel_codec.parity import parity_first_frame
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 
 _LEADER_ROOM = 256  # what a leader grows by when size and digests become known, and its prevention bytes
@@ -41,7 +41,7 @@ class HeadWriter:
         self._frames = 2 + layout.frames + parity_frames if known else None
         self._by_frame = isinstance(layout.geometry, Geometry) and (self._frames or 0) <= SIDX_REFERENCES_MAX
         self._references = self._reference_count() if known else 0
-        chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=False, picture=0)
+        chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=False, number=0)
         self._leader_room = len(chunk) + _LEADER_ROOM
         if isinstance(layout.geometry, BurstGeometry):
             self._leader_room += len(chunk) // 4 + _SPREAD_BYTES  # another encoder's output has no size of its own
@@ -59,7 +59,7 @@ class HeadWriter:
     ) -> bytes:
         """The head. `data` and `parity` give the chunk sizes of each segment in order, empty while not known."""
         final = leader.digest is not None
-        chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=final, picture=0)
+        chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=final, number=0)
         room = self._leader_room - len(chunk)
         assert room >= _SMALLEST_BOX
         head = self._writer.init_section(
@@ -69,9 +69,9 @@ class HeadWriter:
             head += self._index(data, parity, tail_bytes) if final else free(sidx_bytes(self._references))
         return head + chunk + free(room)
 
-    def tail(self, leader: Leader, picture: int) -> bytes:
-        """The leader that ends the reel, as its picture of that number."""
-        return self._writer.leader(leader.to_bytes(), frame=1, final=True, picture=picture)
+    def tail(self, leader: Leader, number: int) -> bytes:
+        """The leader that ends the reel, as its frame of that number."""
+        return self._writer.leader(leader.to_bytes(), frame=1, final=True, number=number)
 
     def _index(self, data: Sequence[ChunkSizes], parity: Sequence[ChunkSizes], tail_bytes: int) -> bytes:
         segments, geometry = [*data, *parity], self._layout.geometry
@@ -104,7 +104,7 @@ def finished_leader(
 
 def tail_frame(layout: Layout, parity: Sequence[ChunkSizes]) -> int:
     """The number of the last frame."""
-    return parity_first_picture(layout) + sum(len(sizes) for sizes in parity)
+    return parity_first_frame(layout) + sum(len(sizes) for sizes in parity)
 
 
 def picture_count(layout: Layout, last_frame: int) -> int:

@@ -59,7 +59,7 @@ class BurstWriter:
         """Start a segment or leader; what an interrupted one left is dropped."""
         self._used = 0
 
-    def write(self, header: FrameHeader, length: int, picture: int) -> memoryview:
+    def write(self, header: FrameHeader, length: int, number: int) -> memoryview:
         """The chunk of the whole burst with its last frame, nothing before. As `FrameWriter.write`."""
         packed = header.closed_over(length, crc32c.crc32c(self.payload[:length])).pack()
         image = self._frames[self._used : self._used + HEADER_BYTES + length]
@@ -72,7 +72,7 @@ class BurstWriter:
             return memoryview(b"")
         content = self._frames[: self._used]
         self._used = 0
-        first = picture if header.kind == Kind.LEADER else picture - header.frame
+        first = number if header.kind == Kind.LEADER else number - header.frame
         start = self._geometry.picture_of(first, header.frames_per_segment)
         return memoryview(burst_chunk(start, self._coded(header, content)))
 
@@ -140,6 +140,7 @@ def encoding_of(geometry: BurstGeometry) -> Encoding:
     """What the encoder of that geometry is told."""
     channel = geometry.channel
     return Encoding(
+        channel.encoder,
         geometry.width,
         geometry.height,
         channel.frames_per_second,

@@ -24,10 +24,10 @@ class FrameWriter(Protocol):
     def begin(self) -> None:
         """Start a segment or leader; what an interrupted one left is dropped."""
 
-    def write(self, header: FrameHeader, length: int, picture: int) -> memoryview:
+    def write(self, header: FrameHeader, length: int, number: int) -> memoryview:
         """The chunk that ends with the frame whose payload is `payload[:length]`, good until the next call.
 
-        Empty where the frame shares a chunk with the next one. `picture` is the frame's number in the reel.
+        Empty where the frame shares a chunk with the next one. `number` is the frame's place in the reel.
         """
 
     def init_section(self, pictures: int | None) -> bytes:

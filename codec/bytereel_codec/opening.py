@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SPOOL_BYTES = 1 << 20
 _SNIFF_BYTES = 4096
 _TS_PACKET_BYTES = 188
-_PICTURES_AHEAD = 4  # so that libav goes on while a burst is corrected
+_PICTURES_AHEAD = 8  # so that libav goes on while a burst is corrected
 
 
 @contextmanager
@@ -152,8 +152,10 @@ def _beyond(report: "ChannelReport") -> Integrity:
 def _shown(reader: RangedReader, workers: int = 1) -> Iterator[Picture]:
     from bytereel_codec.libav.pictures import shown_pictures
 
-    pictures = shown_pictures(buffered_file(reader), threads=workers)
-    return ahead(pictures, _PICTURES_AHEAD) if workers > 1 else pictures
+    if workers == 1:
+        return shown_pictures(buffered_file(reader))
+    # One thread more: while a picture is taken from libav, the one that made it has nothing to do.
+    return ahead(shown_pictures(buffered_file(reader), threads=workers + 1), _PICTURES_AHEAD)
 
 
 def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | None = None) -> Reel:

@@ -90,7 +90,7 @@ def write_parity_segment(
     group, column = shape.place(parity_segment)
     writer = frame_writer(parameters.geometry, parameters.reel_id, device=device)
     frames = layout.frames_in(group)
-    number = parity_first_picture(layout) + parity_segment * layout.frames_per_segment
+    number = parity_first_frame(layout) + parity_segment * layout.frames_per_segment
     sizes = []
     for frame in range(frames):
         members = [
@@ -106,8 +106,8 @@ def write_parity_segment(
     return tuple(sizes)
 
 
-def parity_first_picture(layout: Layout) -> int:
-    """The number of the first parity picture: behind the leader and all data pictures."""
+def parity_first_frame(layout: Layout) -> int:
+    """The number of the first parity frame: behind the leader and all data frames."""
     return 1 + layout.frames
 
 

@@ -69,13 +69,13 @@ class PictureWriter:
         sps, pps = sequence_parameter_set(geometry), picture_parameter_set()
         return init_section(VideoTrack(geometry.width, geometry.height, geometry.frames_per_second, sps, pps), pictures)
 
-    def write(self, header: FrameHeader, length: int, picture: int) -> memoryview:
-        """The chunk of a frame whose payload is `self.payload[:length]`; `picture` is its number in the reel."""
+    def write(self, header: FrameHeader, length: int, number: int) -> memoryview:
+        """The chunk of a frame whose payload is `self.payload[:length]`; `number` is its place in the reel."""
         used = HEADER_BYTES + length
         packed = header.closed_over(length, crc32c.crc32c(self.payload[:length])).pack()
         self._image[:HEADER_BYTES] = np.frombuffer(masked(packed), np.uint8)
         self._image[used : used + -used % MACROBLOCK_BYTES] = 0
-        start = slice_start(picture & 1)
+        start = slice_start(number & 1)
         position = CHUNK_START_BYTES + _NAL_LENGTH_BYTES
         self._stream[position : position + len(start)] = np.frombuffer(start, np.uint8)
         position = write_macroblocks(
@@ -85,7 +85,7 @@ class PictureWriter:
         self._stream[position : position + len(end)] = np.frombuffer(end, np.uint8)
         position += len(end)
         sample_bytes = position - CHUNK_START_BYTES
-        head = chunk_start(picture, sample_bytes) + (sample_bytes - _NAL_LENGTH_BYTES).to_bytes(4, "big")
+        head = chunk_start(number, sample_bytes) + (sample_bytes - _NAL_LENGTH_BYTES).to_bytes(4, "big")
         self._stream[: len(head)] = np.frombuffer(head, np.uint8)
         return self._stream.data[:position]
 

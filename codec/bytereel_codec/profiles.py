@@ -5,13 +5,14 @@ their `Channel` says how. What a reader needs of it stands in every picture's st
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bytereel_codec.channel.modulation import Family, Modulation
 from bytereel_codec.errors import Permanent
 
 PICTURES_MAX = 255
+LIBX264, NVENC = "libx264", "h264_nvenc"
 USER_DEFINED = 255
 """The profile number of a reel whose profile is not one of ours."""
 
@@ -63,7 +64,8 @@ class Channel:
     `quantiser` is the own encoder's luma QP, and with it the amplitude. `pictures` are data pictures a full burst.
     `expansion` is about how large a reel of random bytes is. `strip_amplitude`: see `channel.strip.draw`; a multiple of
     what one quantiser step is in pixels costs least. `geometries` maps the largest source (bytes; None: any) to
-    the picture size for it, smallest first. `encoder_options` are x264's own names.
+    the picture size for it, smallest first. `encoder` is libavcodec's name of the own encoder, and `encoder_options`
+    are that encoder's own names.
     """
 
     modulation: Modulation
@@ -75,6 +77,7 @@ class Channel:
     expansion: float
     strip_amplitude: int
     geometries: tuple[tuple[int | None, str], ...] = ((128 << 10, "360p"), (1 << 20, "720p"), (None, "1080p"))
+    encoder: str = LIBX264
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""
@@ -219,6 +222,19 @@ PROFILES = {
         ),
     )
 }
+
+
+def coded_by_card(profile: Profile) -> Profile:
+    """The same symbols, coded by an NVIDIA card's encoder; whether they survive then is for a rehearsal to say.
+
+    Its B-pictures come in short runs of its own choice, so a data picture is predicted from the one before or from
+    nothing. Source: `ffmpeg -h encoder=h264_nvenc`.
+    """
+    assert profile.channel is not None
+    own = dict(profile.channel.encoder_options)
+    is_intra = own.get("keyint") == "1"
+    options = _options({"rc": "constqp", "bf": "0", "rc-lookahead": "0"}, qp=own["qp"], g="1" if is_intra else "9999")
+    return replace(profile, channel=replace(profile.channel, encoder=NVENC, preset="p4", encoder_options=options))
 
 
 def profile_named(name: str, known: Mapping[str, Profile] = PROFILES) -> Profile:

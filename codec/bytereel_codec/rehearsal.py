@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PICTURES = 16
 SAMPLE_BYTES_MAX = 256 << 20
+GROWTH_MAX = 1.1  # as short a burst as a rehearsal's is some percent larger than a long one
 _HEAD_BYTES = 64 << 10
 _FRAME_SHARE = 0.99  # of a burst; the rest is what its frames' headers and digests take
 
@@ -78,6 +79,30 @@ def rehearse(
     size = geometry_of_profile(profile, geometry, None)
     sample = np.random.default_rng(seed).bytes(sample_bytes_for(size))
     return survives(profile, profile.rehearsal, sample=sample, seed=seed, geometry=size, threads=threads, watch=watch)
+
+
+def with_proven_encoder(
+    profile: Profile,
+    candidate: Profile,
+    *,
+    geometry: str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> Profile:
+    """The candidate, the same profile coded by another encoder, where a rehearsal proves it; else the profile.
+
+    Proved is what answers on this machine, comes back exact from all that the profile claims to survive, and is no
+    larger than `GROWTH_MAX` times what the profile states. Raises: as `rehearse`.
+    """
+    from bytereel_codec.burst_writer import encoding_of
+    from bytereel_codec.libav.pictures import can_encode
+
+    size = geometry_of_profile(candidate, geometry, None)
+    if not isinstance(size, BurstGeometry) or not can_encode(encoding_of(size)):
+        return profile
+    trials = rehearse(candidate, geometry=geometry, threads=threads, watch=watch)
+    largest = size.channel.expansion * GROWTH_MAX
+    return candidate if all(trial.exact and trial.expansion <= largest for trial in trials) else profile
 
 
 def sample_bytes_for(geometry: AnyGeometry) -> int:

@@ -172,19 +172,19 @@ class SegmentWriter:
             yield chunk
         return SegmentFacts(digest.digest(), tuple(sizes))
 
-    def leader(self, content: bytes, *, frame: int, final: bool, picture: int) -> bytes:
-        """The chunk of a leader (`frame` 0 in front, 1 at the end) at that place of the reel."""
+    def leader(self, content: bytes, *, frame: int, final: bool, number: int) -> bytes:
+        """The chunk of a leader (`frame` 0 in front, 1 at the end), the reel's frame of that number."""
         self._pictures.begin()
         header = self._parameters.header(Kind.LEADER, 0, frame, 2, Flag.FINAL if final else Flag.NONE)
         block = self._pictures.payload[: len(content)]
         block[:] = content
-        return bytes(self._framed(header, block, picture, compress=False))
+        return bytes(self._framed(header, block, number, compress=False))
 
     def init_section(self, pictures: int | None) -> bytes:
         """`ftyp` and `moov` of the reel; `pictures` None where their number is not known."""
         return self._pictures.init_section(pictures)
 
-    def _framed(self, header: FrameHeader, block: memoryview, picture: int, *, compress: bool = True) -> memoryview:
+    def _framed(self, header: FrameHeader, block: memoryview, number: int, *, compress: bool = True) -> memoryview:
         closed: bytes | None = None
         if compress and self._parameters.compress:
             closed = self._envelope.compressed(block)
@@ -193,6 +193,6 @@ class SegmentWriter:
         if self._envelope.sealed:
             closed = self._envelope.seal(block if closed is None else closed, header)
         if closed is None:
-            return self._pictures.write(header, len(block), picture)
+            return self._pictures.write(header, len(block), number)
         self._pictures.payload[: len(closed)] = closed
-        return self._pictures.write(header, len(closed), picture)
+        return self._pictures.write(header, len(closed), number)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from bytereel_codec import decode_file
-from bytereel_codec.burst_reader import BurstReader
+from bytereel_codec.burst_reader import BURST_BYTES_MAX, BurstReader
+from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.place import Area, Placement, Placer
 from bytereel_codec.channel.raster import RASTERS
@@ -16,6 +17,7 @@ from bytereel_codec.kinds import Kind
 from bytereel_codec.profiles import PROFILES, USER_DEFINED
 
 RASTER = RASTERS["144p"]
+WHOLE = Placement(RASTER, 0, 0, RASTER.width, RASTER.height, Area(0, 0, RASTER.width, RASTER.height))
 
 
 @pytest.mark.parametrize(
@@ -28,11 +30,35 @@ RASTER = RASTERS["144p"]
 def test_a_picture_that_no_reader_can_take_is_passed_over(modulation: Modulation) -> None:
     picture, images = RASTER.grey(), []
     draw(StripHeader(b"ab", Kind.DATA, 0, 0, 1, RASTER, modulation, 1), picture, RASTER)
-    whole = Placement(RASTER, 0, 0, RASTER.width, RASTER.height, Area(0, 0, RASTER.width, RASTER.height))
-    reader = BurstReader(Placer(whole, RASTER.width, RASTER.height), images.append)
+    reader = BurstReader(Placer(WHOLE, RASTER.width, RASTER.height), images.append)
     reader.add(picture)
     reader.finish()
     assert images == []
+
+
+def test_strips_of_ever_new_bursts_open_only_so_many() -> None:
+    reader = BurstReader(Placer(WHOLE, RASTER.width, RASTER.height), lambda image: None)
+    modulation = Modulation(Family.DCT4, 8, 8, 32)
+    for number in range(200):
+        picture = RASTER.grey()
+        draw(StripHeader(b"ab", Kind.DATA, number, 0, 255, RASTER, modulation, RASTER.rows_max), picture, RASTER)
+        assert reader.add(picture) is not None
+    assert 200 - reader.report.bursts <= 64
+    reader.finish()
+    assert reader.report.bursts == 200
+
+
+def test_a_strip_of_a_burst_larger_than_any_is_read_and_not_opened() -> None:
+    raster = RASTERS["2160p"]
+    modulation = Modulation(Family.DCT4, 16, 16, 2)
+    shape = BurstShape(raster, modulation, 255)
+    assert shape.total_bytes > BURST_BYTES_MAX
+    picture = raster.grey()
+    draw(StripHeader(b"ab", Kind.DATA, 0, 0, 255, raster, modulation, raster.rows_max), picture, raster)
+    whole = Placement(raster, 0, 0, raster.width, raster.height, Area(0, 0, raster.width, raster.height))
+    reader = BurstReader(Placer(whole, raster.width, raster.height), lambda image: None)
+    assert reader.add(picture) is not None
+    assert reader.finish().bursts == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 300, 1000, 2500])

@@ -192,6 +192,7 @@ def test_a_name_that_is_taken_or_odd_is_refused(tmp_path: Path, name: str) -> No
         ("a = " + "9" * 5000, "profiles.syntax"),
         ("a = " + "[" * 50_000, "profiles.syntax"),
         ("#" * (FILE_BYTES_MAX + 1), "profiles.bad"),
+        (".".join("a" * 1000) + " = 1", "profiles.bad"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str, error_id: str) -> None:

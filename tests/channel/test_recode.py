@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import pytest
+from bytereel_codec.decode import decode_file
 from bytereel_codec.errors import Permanent, Temporary
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.recipes import STEPS_MAX, Recipe, Step
@@ -283,6 +284,7 @@ def test_two_steps_are_two_encodings(source: Path, done: Any) -> None:
         ("x264:crf=20,crf=21", "recipe.bad", "rate"),
         ("x264:crf=20,bitrate=1M", "recipe.bad", "rate"),
         ("x264:mkv,mp4", "recipe.bad", "container"),
+        ("x264:double,double", "recipe.bad", "double"),
         ("x264:preset=turbo", "recipe.bad", "medium"),
         ("svtav1:preset=medium", "recipe.bad", "0 to 13"),
         ("x264:bitrate=fast", "recipe.bad", "2.5M"),
@@ -307,6 +309,12 @@ def test_a_recipe_that_makes_no_sense_is_refused_and_what_would_is_named(text: s
     assert named in refused.value.message + refused.value.hint
 
 
+@pytest.mark.parametrize("rate", ["29.97", "30000/1001", "24.999999999", "100000007/10000007"])
+def test_a_rate_has_a_time_base_that_containers_can_hold(done: Any, rate: str) -> None:
+    video = done(f"lossless:fps={rate}")
+    assert abs(len(video.pictures) / (PICTURES / RATE) - Fraction(rate)) < 1
+
+
 @given(st.text(alphabet="x264:crf=8,>size70pbak/.-dum \n", max_size=40))
 def test_any_text_is_a_recipe_or_refused(text: str) -> None:
     try:
@@ -325,6 +333,22 @@ def test_a_filter_that_the_pictures_do_not_suit_is_refused_and_leaves_nothing(
         recode(source, tmp_path / "target", Recipe.parse(text))
     assert refused.value.error_id == "recipe.bad"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("playlist", [
+    "ffconcat version 1.0\nfile {}\n",
+    "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n",
+])  # fmt: skip
+def test_a_file_that_names_another_is_not_followed(source: Path, tmp_path: Path, playlist: str) -> None:
+    path = source.with_name("list.m3u8")
+    path.write_text(playlist.format(source.name))
+    with av.open(str(path)) as container:
+        assert container.streams.video  # libav by itself would follow it
+    with pytest.raises(Permanent):
+        recode(path, tmp_path / "target", Recipe.parse("copy"))
+    with pytest.raises(Permanent) as refused:
+        decode_file(path, tmp_path / "out")
+    assert refused.value.error_id == "reel.none"
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", bytes(5000)])

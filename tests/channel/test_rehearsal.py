@@ -15,8 +15,8 @@ from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.layout import geometry_of_profile, layout_for
-from bytereel_codec.profiles import PROFILES, Profile
-from bytereel_codec.rehearsal import PICTURES, Trial, rehearse, sample_bytes_for, survives
+from bytereel_codec.profiles import NVENC, PROFILES, Profile, coded_by_card
+from bytereel_codec.rehearsal import PICTURES, Trial, rehearse, sample_bytes_for, survives, with_proven_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,3 +142,34 @@ def test_the_sample_fills_one_burst_of_a_few_pictures(profile: Profile, raster: 
     assert stored <= shape.data_bytes * 1.01 + FRAME_RESERVED_BYTES
     if profile.channel.modulation.family != Family.CELLS and sample_bytes > 100_000:
         assert stored > 0.95 * shape.data_bytes
+
+
+def coded_by(profile: Profile, **options: str) -> Profile:
+    """The profile with those options of its own encoder changed."""
+    assert profile.channel is not None
+    return small(profile, encoder_options=tuple({**dict(profile.channel.encoder_options), **options}.items()))
+
+
+def test_another_encoder_is_taken_where_a_rehearsal_proves_it() -> None:
+    profile, trials = small(PROFILES["balanced"]), list[Trial]()
+    candidate = coded_by(profile, subme="1")
+    assert with_proven_encoder(profile, candidate, watch=trials.append) is candidate
+    assert [trial.recipe for trial in trials] == list(profile.rehearsal)
+    assert all(trial.exact for trial in trials)
+
+
+@pytest.mark.parametrize(("qp", "exact"), [("40", False), ("26", True)], ids=["what is lost", "what is too large"])
+def test_another_encoder_is_not_taken_for(qp: str, exact: bool) -> None:
+    profile, trials = small(PROFILES["balanced"]), list[Trial]()
+    assert with_proven_encoder(profile, coded_by(profile, qp=qp), watch=trials.append) is profile
+    assert all(trial.exact for trial in trials) == exact
+
+
+@pytest.mark.parametrize("profile", BURSTS, ids=lambda profile: profile.name)
+def test_the_encoder_of_a_card_is_taken_where_it_answers_and_is_proved(profile: Profile) -> None:
+    trials: list[Trial] = []
+    found = with_proven_encoder(small(profile), coded_by_card(small(profile)), watch=trials.append)
+    assert found.channel is not None
+    proved = bool(trials) and all(trial.exact for trial in trials)
+    assert proved or found == small(profile)
+    assert found.channel.encoder != NVENC or proved

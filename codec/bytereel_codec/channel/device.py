@@ -1,7 +1,7 @@
 """What computes the symbols and the parity of lossy reels: this machine's cores, or an NVIDIA card.
 
 A card gives the same pictures, bytes and margins; only the time differs. Nothing of `numba.cuda` is loaded before it
-is asked for. The video codec itself stays libx264 on every machine.
+is asked for. Which encoder codes the pictures is another question: see `rehearsal.with_proven_encoder`.
 """
 
 from enum import StrEnum

@@ -1,6 +1,6 @@
-"""Pictures through libavcodec: those of a video as planes, and planes as the pictures of a burst, coded by libx264.
+"""Pictures through libavcodec: those of a video as planes, and planes as the pictures of a burst, coded.
 
-Source: libavcodec `libx264`; ITU-T H.264 annex B.
+Source: libavcodec `libx264` and `h264_nvenc`; ITU-T H.264 annex B.
 """
 
 import logging
@@ -17,6 +17,7 @@ from bytereel_codec.boxes import CodedPicture
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import lines_of, samples_of
+from bytereel_codec.profiles import LIBX264
 
 _log = logging.getLogger(__name__)
 _PIXELS_MAX = 3840 * 2160
@@ -51,8 +52,9 @@ def shown_pictures(file: BinaryIO, *, threads: int = 1, start: float = 0.0) -> I
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What an encoder is told. `options` are x264's own names."""
+    """What an encoder is told: libavcodec's name of it, and `options` by its own names."""
 
+    encoder: str
     width: int
     height: int
     frames_per_second: int
@@ -60,8 +62,18 @@ class Encoding:
     options: tuple[tuple[str, str], ...]
 
 
+def can_encode(encoding: Encoding) -> bool:
+    """Whether that encoder is there, and its hardware where it needs some."""
+    try:
+        _encoder(encoding)
+    except (av.FFmpegError, OSError) as error:
+        _log.debug("no %s: %s", encoding.encoder, error)
+        return False
+    return True
+
+
 def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
-    """The pictures coded by libx264 in one thread, in decoding order; with each, whether it carries data.
+    """The pictures coded in one thread, in decoding order; with each, whether it carries data.
 
     Where the options allow B-pictures, data pictures become such, and the grey ones between them I and P. The planes
     are read before the next is asked for.
@@ -90,15 +102,17 @@ def parameter_sets(encoding: Encoding) -> tuple[bytes, bytes]:
 
 
 def _encoder(encoding: Encoding) -> av.VideoCodecContext:
-    context = av.CodecContext.create("libx264", "w")
+    context = av.CodecContext.create(encoding.encoder, "w")
     assert isinstance(context, av.VideoCodecContext)
     context.width, context.height, context.pix_fmt = encoding.width, encoding.height, "yuv420p"
     context.time_base = Fraction(1, encoding.frames_per_second)
     context.framerate = Fraction(encoding.frames_per_second)
     context.thread_count = 1
     context.flags |= int(av.codec.context.Flags.global_header)
-    options = ":".join(f"{name}={value}" for name, value in encoding.options)
-    context.options = {"preset": encoding.preset, "x264-params": options}
+    options = dict(encoding.options)
+    if encoding.encoder == LIBX264:
+        options = {"x264-params": ":".join(f"{name}={value}" for name, value in encoding.options)}
+    context.options = {"preset": encoding.preset, **options}
     context.open()
     return context
 

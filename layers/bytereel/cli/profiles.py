@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bytereel.cli.options import Json, Parity, Workers
+from bytereel.cli.options import STANDARD, Json, Parity, Workers
 from bytereel.cli.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.progress import ProgressBar
 from bytereel.cores import usable_cores
@@ -30,6 +30,7 @@ GeometryName = Annotated[
 Colours = Annotated[int | None, typer.Option(help="Of classic16: 4, 16, 64 or 256.", show_default="16")]
 Pixels = Annotated[int | None, typer.Option(help="Of classic16: 1 or 9 pixels a symbol.", show_default="9")]
 Palette = Annotated[str | None, typer.Option(help="Of classic16: yuv or ega.", show_default="yuv")]
+_REHEARSED_FROM_BYTES = 1 << 30  # a rehearsal takes the time of a few hundred MB
 Interleaver = Annotated[str | None, typer.Option(help="Of classic16: rs or xor.", show_default="rs")]
 
 
@@ -61,18 +62,45 @@ def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, A
     return profile_named(name, known_profiles(profiles_file))
 
 
+def best_coded(
+    profile: "Profile", source: str, device: str, workers: int, geometry: str | None, *, hidden: bool
+) -> "Profile":
+    """The profile coded by the card's own encoder where there is one, a rehearsal proves it, and IN is worth one."""
+    from bytereel_codec.channel.device import Device, chosen
+
+    if profile.channel is None or chosen(Device(device)) != Device.CUDA or not _is_large(source):
+        return profile
+    from bytereel_codec.profiles import coded_by_card
+    from bytereel_codec.rehearsal import with_proven_encoder
+
+    with _RehearsalBar(profile, hidden=hidden) as bar:
+        candidate = coded_by_card(profile)
+        return with_proven_encoder(profile, candidate, geometry=geometry, threads=workers, watch=bar.watch)
+
+
+def _is_large(source: str) -> bool:
+    return source != STANDARD and Path(source).is_file() and Path(source).stat().st_size >= _REHEARSED_FROM_BYTES
+
+
 def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":
     """Try what a profile of the user's claims, at that picture size. Raises: as `check_profile`."""
     from bytereel_codec.profile_files import check_profile
 
-    trials: list[Trial] = []
-    with ProgressBar(f"rehearsing {profile.name}", hidden=hidden) as progress:
+    with _RehearsalBar(profile, hidden=hidden) as bar:
+        return check_profile(profile, geometry=geometry, threads=workers, watch=bar.watch)
 
-        def watch(trial: "Trial") -> None:
-            trials.append(trial)
-            progress(len(trials), len(profile.rehearsal))
 
-        return check_profile(profile, geometry=geometry, threads=workers, watch=watch)
+class _RehearsalBar(ProgressBar):
+    """How many of a profile's recipes were tried."""
+
+    def __init__(self, profile: "Profile", *, hidden: bool) -> None:
+        super().__init__(f"rehearsing {profile.name}", hidden=hidden)
+        self._tried, self._recipes = 0, len(profile.rehearsal)
+
+    def watch(self, trial: "Trial") -> None:
+        """Count a trial."""
+        self._tried += 1
+        self(self._tried, self._recipes)
 
 
 def profiles(

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from bytereel.cli.output import size_text
 
@@ -35,7 +35,7 @@ class ProgressBar:
             speed = progress.tasks[0].speed
             progress.update(task, completed=done, total=total, rate=f"{size_text(round(speed))}/s" if speed else "")
 
-    def __enter__(self) -> "ProgressBar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -19,6 +19,7 @@ def encoded_lines(summary: "EncodeSummary", values: Mapping[str, Any]) -> list[s
             "source": size_text(summary.source_bytes),
             "size": size_text(summary.reel_bytes) + expansion,
             "pictures": f"{summary.pictures} of {summary.geometry}, {summary.segments} segments{parity}",
+            "coded by": values["encoder"],
             "sealed": "yes" if summary.sealed else None,
             "sha256": summary.sha256,
             "digest": summary.digest,

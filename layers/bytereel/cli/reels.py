@@ -33,6 +33,7 @@ from bytereel.cli.profiles import (
     Pixels,
     ProfileName,
     ProfilesFile,
+    best_coded,
     chosen_profile,
     rehearsed,
 )
@@ -81,6 +82,7 @@ def encode(
     chosen = chosen_profile(profile, profiles_file, family)
     if profiles_file and rehearse and profile not in PROFILES:
         rehearsed(chosen, workers or usable_cores(), geometry, hidden=as_json)
+    chosen = best_coded(chosen, source, device, workers or usable_cores(), geometry, hidden=as_json)
     started_at = time.monotonic()
     with ProgressBar("encoding", hidden=as_json) as progress:
         options = EncodeOptions(
@@ -98,6 +100,7 @@ def encode(
         )
         summary = encode_file(source, target, options)
     values = _encoded(summary, target, time.monotonic() - started_at)
+    values["encoder"] = chosen.channel.encoder if chosen.channel else None
     print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=target == STANDARD)
 
 
