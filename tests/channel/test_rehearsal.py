@@ -158,7 +158,7 @@ def test_another_encoder_is_taken_where_a_rehearsal_proves_it() -> None:
     assert all(trial.exact for trial in trials)
 
 
-@pytest.mark.parametrize(("qp", "exact"), [("40", False), ("26", True)], ids=["what is lost", "what is too large"])
+@pytest.mark.parametrize(("qp", "exact"), [("40", False), ("28", True)], ids=["what is lost", "what is too large"])
 def test_another_encoder_is_not_taken_for(qp: str, exact: bool) -> None:
     profile, trials = small(PROFILES["balanced"]), list[Trial]()
     assert with_proven_encoder(profile, coded_by(profile, qp=qp), watch=trials.append) is profile
