@@ -49,15 +49,16 @@ class SampleStream:
 
 
 class KeptFrames:
-    """A temporary file of frames that several threads write, in any order; gone when the context ends.
+    """A temporary file of frames that several threads write, in any order; gone with the context, or the process.
 
     It is a `RangedReader` of what was written so far.
     """
 
     def __init__(self, folder: Path | None) -> None:
         """In `folder`, None: where the system keeps temporary files."""
-        self._file = tempfile.NamedTemporaryFile(prefix=".bytereel-", dir=folder)  # noqa: SIM115 - closed by __exit__
-        self._stream = SampleStream(self._file.file)
+        self._folder = folder or Path(tempfile.gettempdir())
+        self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by __exit__
+        self._stream = SampleStream(self._file)
         self._lock = threading.Lock()
         self._size = 0
 
@@ -81,7 +82,7 @@ class KeptFrames:
                 self._file.flush()
                 return start + len(slice_start(0))
         except OSError as error:
-            raise write_error(error, Path(self._file.name)) from error
+            raise write_error(error, self._folder) from error
 
     @property
     def size_bytes(self) -> int:

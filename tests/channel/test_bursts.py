@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bytereel_codec import decode_file
 from bytereel_codec.burst_reader import BURST_BYTES_MAX, BurstReader
@@ -15,6 +16,7 @@ from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.kinds import Kind
 from bytereel_codec.profiles import PROFILES, USER_DEFINED
+from bytereel_codec.sample_stream import KeptFrames
 
 RASTER = RASTERS["144p"]
 WHOLE = Placement(RASTER, 0, 0, RASTER.width, RASTER.height, Area(0, 0, RASTER.width, RASTER.height))
@@ -71,3 +73,13 @@ def test_a_small_source_fits_in_a_burst_of_xor_blocks(tmp_path: Path, size: int)
     encode_file(tmp_path / "source", tmp_path / "reel", EncodeOptions(profile=profile, geometry="144p"))
     decode_file(tmp_path / "reel", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == content
+
+
+def test_what_is_kept_of_a_video_has_no_name_that_could_be_left_behind(tmp_path: Path) -> None:
+    image = np.frombuffer(random.Random(2).randbytes(1000), np.uint8)
+    with KeptFrames(tmp_path) as kept:
+        place = kept.write(image)
+        assert kept.size_bytes > place + len(image)
+        assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="closed"):
+        kept.read_into(0, memoryview(bytearray(1)))
