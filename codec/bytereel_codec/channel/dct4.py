@@ -21,11 +21,6 @@ from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
-    BLOCK,
-    COEFFICIENTS_MAX,
-    COLUMNS_MAX,
-    LANES,
-    LINE,
     MEASURED_ROWS,
     Layout,
     areas,
@@ -33,21 +28,28 @@ from bytereel_codec.channel.transforms import (
     check_buffer,
     check_raster,
     chroma_quantiser,
-    collect,
     contributions,
     gains,
     layout,
     mean_amplitudes,
     pixels,
     quantiser_step,
+    signed_sums,
+    whole_words,
+    zigzag,
+)
+from bytereel_codec.channel.transforms_kernels import (
+    BLOCK,
+    COEFFICIENTS_MAX,
+    COLUMNS_MAX,
+    LANES,
+    LINE,
+    collect,
     row_content,
     scatter2,
     scatter4,
-    signed_sums,
     unpack,
     weigh,
-    whole_words,
-    zigzag,
 )
 from bytereel_codec.errors import Permanent
 
@@ -89,7 +91,7 @@ class Dct4:
             raise ValueError("drawing needs the quantiser")
         check_buffer(content, self.picture_bytes)
         content = np.require(content, np.uint8, "W")
-        luma, chroma = _tables(self._first, self._second, self._quantiser)
+        luma, chroma = tables(self._first, self._second, self._quantiser)
         parts = areas(self.raster, picture)
         drawn = [whole_words(part) for part in parts]
         y, u, v = (plane.view(np.uint32) for plane in drawn)
@@ -131,7 +133,7 @@ def _layout(first: int, second: int) -> Layout:
 
 
 @lru_cache(maxsize=4)
-def _tables(first: int, second: int, quantiser: int) -> tuple[Words, Words]:
+def tables(first: int, second: int, quantiser: int) -> tuple[Words, Words]:
     """Every block as two words of 8 pixels: luma uint64[2 * 2^first]; chroma uint64[2 * 5 * 2^(second - 1)].
 
     A chroma block's number is its DC level (-2 to 2 times the amplitude, counted from 0) times 2^(second - 1), and
@@ -201,7 +203,7 @@ def _render_chroma(content, bit, second, width, table, tail, numbers, blocks, pl
 
 
 @njit(cache=True, nogil=True)
-def _butterfly(a, b, c, d):  # type: ignore[no-untyped-def]
+def butterfly(a, b, c, d):  # type: ignore[no-untyped-def]
     """The integer transform of four int16."""
     outer, inner, e, f = np.int16(a + d), np.int16(b + c), np.int16(a - d), np.int16(b - c)
     second, fourth = np.int16(np.int16(e + e) + f), np.int16(e - np.int16(f + f))
@@ -212,7 +214,7 @@ def _butterfly(a, b, c, d):  # type: ignore[no-untyped-def]
 def _four(row, x):  # type: ignore[no-untyped-def]
     """The transform of pixels 4x to 4x + 3."""
     i = 4 * x
-    return _butterfly(np.int16(row[i]), np.int16(row[i + 1]), np.int16(row[i + 2]), np.int16(row[i + 3]))
+    return butterfly(np.int16(row[i]), np.int16(row[i + 1]), np.int16(row[i + 2]), np.int16(row[i + 3]))
 
 
 @njit(cache=True, nogil=True)
@@ -227,10 +229,10 @@ def _transform(plane, row, rest, line):  # type: ignore[no-untyped-def]
         b0, b1, b2, b3 = _four(second, x)
         c0, c1, c2, c3 = _four(third, x)
         d0, d1, d2, d3 = _four(fourth, x)
-        p0, p1, p2, p3 = _butterfly(a0, b0, c0, d0)
-        q0, q1, q2, q3 = _butterfly(a1, b1, c1, d1)
-        r0, r1, r2, r3 = _butterfly(a2, b2, c2, d2)
-        s0, s1, s2, s3 = _butterfly(a3, b3, c3, d3)
+        p0, p1, p2, p3 = butterfly(a0, b0, c0, d0)
+        q0, q1, q2, q3 = butterfly(a1, b1, c1, d1)
+        r0, r1, r2, r3 = butterfly(a2, b2, c2, d2)
+        s0, s1, s2, s3 = butterfly(a3, b3, c3, d3)
         line[x] = np.int16(p0 - rest)
         line[LINE + x] = q0
         line[2 * LINE + x] = p1

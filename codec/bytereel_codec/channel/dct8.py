@@ -18,11 +18,6 @@ from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
-    BLOCK,
-    COEFFICIENTS_MAX,
-    COLUMNS_MAX,
-    LANES,
-    LINE,
     MEASURED_ROWS,
     Layout,
     areas,
@@ -30,16 +25,23 @@ from bytereel_codec.channel.transforms import (
     check_buffer,
     check_raster,
     coefficients_of,
-    collect,
     gains,
     layout,
     mean_amplitudes,
     quantiser_step,
+    whole_words,
+)
+from bytereel_codec.channel.transforms_kernels import (
+    BLOCK,
+    COEFFICIENTS_MAX,
+    COLUMNS_MAX,
+    LANES,
+    LINE,
+    collect,
     row_content,
     scatter2,
     unpack,
     weigh,
-    whole_words,
 )
 from bytereel_codec.errors import Permanent
 
@@ -53,7 +55,7 @@ _BASIS = (
 """The first rows of the integer transform; the coefficients that are read need no more."""
 _SHIFT = 7
 """What the reader's coefficients are scaled down by, to fit 16 bits with 3 to spare."""
-_VERTICAL = 5
+VERTICAL = 5
 _WIDTH = 16 * COLUMNS_MAX + 32
 
 
@@ -76,7 +78,7 @@ class Dct8:
         self._first, self._quantiser = first, quantiser
         self._layout = _layout(first)
         self._scattered = np.zeros(4 * BLOCK, np.int16)
-        self._rows = np.zeros(_VERTICAL * _WIDTH, np.int16)
+        self._rows = np.zeros(VERTICAL * _WIDTH, np.int16)
         self._line = np.zeros(COEFFICIENTS_MAX * LINE, np.int16)
         self._work = np.zeros(len(self._layout.lines) * LANES, np.uint16)
         self._numbers = np.zeros(4 * COLUMNS_MAX, np.uint32)
@@ -144,14 +146,14 @@ def _render(content, first, table, tail, numbers, y):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _even(a, b, c, d):  # type: ignore[no-untyped-def]
+def even_half(a, b, c, d):  # type: ignore[no-untyped-def]
     """Coefficients 0, 2 and 4 from the sums of mirrored values, the outermost first."""
     outer, inner = a + d, b + c
     return 8 * (outer + inner), 8 * (a - d) + 4 * (b - c), 8 * (outer - inner)
 
 
 @njit(cache=True, nogil=True)
-def _odd(a, b, c, d):  # type: ignore[no-untyped-def]
+def odd_half(a, b, c, d):  # type: ignore[no-untyped-def]
     """Coefficients 1 and 3 from the differences of mirrored values, the outermost first."""
     return 12 * a + 10 * b + 6 * c + 3 * d, 10 * a - 3 * b - 12 * c - 6 * d
 
@@ -164,8 +166,8 @@ def _transform_columns(y, top, rows):  # type: ignore[no-untyped-def]
     for x in range(a.size):
         p, q, r, s = np.int16(a[x]), np.int16(b[x]), np.int16(c[x]), np.int16(d[x])
         w, v, u, t = np.int16(e[x]), np.int16(f[x]), np.int16(g[x]), np.int16(h[x])
-        zero, second, fourth = _even(p + t, q + u, r + v, s + w)
-        first, third = _odd(p - t, q - u, r - v, s - w)
+        zero, second, fourth = even_half(p + t, q + u, r + v, s + w)
+        first, third = odd_half(p - t, q - u, r - v, s - w)
         rows[x] = np.int16(zero - 64 * LUMA_REST)
         rows[_WIDTH + x] = np.int16(first)
         rows[2 * _WIDTH + x] = np.int16(second)
@@ -174,11 +176,11 @@ def _transform_columns(y, top, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _eight(rows, at):  # type: ignore[no-untyped-def]
+def eight_of(rows, at):  # type: ignore[no-untyped-def]
     """The horizontal transform of `rows[at : at + 8]`, scaled down: coefficients 0 to 4."""
     a, b, c, d = np.int32(rows[at]), np.int32(rows[at + 1]), np.int32(rows[at + 2]), np.int32(rows[at + 3])
     e, f, g, h = np.int32(rows[at + 4]), np.int32(rows[at + 5]), np.int32(rows[at + 6]), np.int32(rows[at + 7])
-    even, odd = _even(a + h, b + g, c + f, d + e), _odd(a - h, b - g, c - f, d - e)
+    even, odd = even_half(a + h, b + g, c + f, d + e), odd_half(a - h, b - g, c - f, d - e)
     p, r, t = np.int16(even[0] >> _SHIFT), np.int16(even[1] >> _SHIFT), np.int16(even[2] >> _SHIFT)
     q, s = np.int16(odd[0] >> _SHIFT), np.int16(odd[1] >> _SHIFT)
     return p, q, r, s, t
@@ -188,21 +190,21 @@ def _eight(rows, at):  # type: ignore[no-untyped-def]
 def _transform_rows(rows, blocks, line):  # type: ignore[no-untyped-def]
     """The coefficients of a row of `blocks` blocks in zig-zag order: `line` int16[16 * LINE]."""
     for x in range(blocks):
-        p, q, r, s, t = _eight(rows, 8 * x)
+        p, q, r, s, t = eight_of(rows, 8 * x)
         line[x], line[LINE + x], line[5 * LINE + x] = p, q, r
         line[6 * LINE + x], line[14 * LINE + x] = s, t
     for x in range(blocks):
-        p, q, r, s, t = _eight(rows, _WIDTH + 8 * x)
+        p, q, r, s, t = eight_of(rows, _WIDTH + 8 * x)
         line[2 * LINE + x], line[4 * LINE + x], line[7 * LINE + x], line[13 * LINE + x] = p, q, r, s
         line[15 * LINE + x] = t
     for x in range(blocks):
-        p, q, r, _, _ = _eight(rows, 2 * _WIDTH + 8 * x)
+        p, q, r, _, _ = eight_of(rows, 2 * _WIDTH + 8 * x)
         line[3 * LINE + x], line[8 * LINE + x], line[12 * LINE + x] = p, q, r
     for x in range(blocks):
-        p, q, _, _, _ = _eight(rows, 3 * _WIDTH + 8 * x)
+        p, q, _, _, _ = eight_of(rows, 3 * _WIDTH + 8 * x)
         line[9 * LINE + x], line[11 * LINE + x] = p, q
     for x in range(blocks):
-        p, _, _, _, _ = _eight(rows, 4 * _WIDTH + 8 * x)
+        p, _, _, _, _ = eight_of(rows, 4 * _WIDTH + 8 * x)
         line[10 * LINE + x] = p
 
 

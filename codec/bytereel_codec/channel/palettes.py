@@ -26,8 +26,8 @@ LUMA_UNIT, CHROMA_UNIT = 14, 64
 """Measured levels are in fractions of a step of luma and of chroma: the sums of their weights."""
 _GAIN_MIN, _GAIN_MAX = 0.6, 1.7
 _UNTOUCHED = 0.9 * MARGIN_NOMINAL  # mean margin from which the range is taken as it is
-_FIXED = 65536
-_UNITS = np.array([LUMA_UNIT, CHROMA_UNIT, CHROMA_UNIT], np.float64)
+FIXED = 65536
+UNITS = np.array([LUMA_UNIT, CHROMA_UNIT, CHROMA_UNIT], np.float64)
 _BLOCK = 1024
 _RANGES: tuple[Fit, ...] = tuple(  # gain and offset of Y, Cb, Cr: as it is, limited back to full, full back to limited
     np.array(channels, np.float64)
@@ -158,8 +158,8 @@ def _fill(colours, luma_bits, chroma_bits, table):  # type: ignore[no-untyped-de
 
 def classify(levels: Levels, fitted: Fit, nearest: Nearest, entries: Entries) -> None:
     """The table's entry of each of `levels` int16[3, n] (Y, Cb, Cr in their units), brought back by `fitted`."""
-    scale = np.rint(fitted[:, 0] * _FIXED / _UNITS).astype(np.int32)
-    offset = np.rint((fitted[:, 1] + 0.5) * _FIXED).astype(np.int32)  # and a half, for rounding
+    scale = np.rint(fitted[:, 0] * FIXED / UNITS).astype(np.int32)
+    offset = np.rint((fitted[:, 1] + 0.5) * FIXED).astype(np.int32)  # and a half, for rounding
     _classify(levels, scale, offset, *nearest, entries)
 
 
@@ -179,7 +179,7 @@ def fit(sample: Levels, nearest: Nearest, colours: Colours) -> Fit:
     def improved(guess: Fit) -> tuple[float, Fit]:
         fitted = guess.copy()
         classify(sample, fitted, nearest, entries)
-        return _refine(sample, entries, colours, _UNITS, fitted), fitted
+        return _refine(sample, entries, colours, UNITS, fitted), fitted
 
     best = min((improved(guess) for guess in (*_RANGES, _by_spread(sample, colours))), key=_unexplained)
     return min(best, improved(best[1]), key=_unexplained)[1]
@@ -191,9 +191,9 @@ def _unexplained(result: tuple[float, Fit]) -> float:
 
 def _by_spread(sample: Levels, colours: Colours) -> Fit:
     """The fit that gives the sample the mean and the standard deviation of the palette."""
-    wanted, read = colours.std(axis=0), sample.std(axis=1) / _UNITS
+    wanted, read = colours.std(axis=0), sample.std(axis=1) / UNITS
     gain = np.where(wanted > 0, wanted / np.maximum(read, 1.0), 1.0).clip(_GAIN_MIN, _GAIN_MAX)
-    fitted: Fit = np.stack([gain, colours.mean(axis=0) - gain * sample.mean(axis=1) / _UNITS], axis=1)
+    fitted: Fit = np.stack([gain, colours.mean(axis=0) - gain * sample.mean(axis=1) / UNITS], axis=1)
     return fitted
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numba import cuda, int16
 
-from bytereel_codec.channel.cells import Cells, _step
+from bytereel_codec.channel.cells import Cells, step_between_samples
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel.palettes import _FIXED, _UNITS, Fit, Levels, fit
+from bytereel_codec.channel.palettes import FIXED, UNITS, Fit, Levels, fit
 from bytereel_codec.channel.raster import CHROMA_REST, Picture, Raster
 
 
@@ -73,7 +73,7 @@ class CudaCells(Cells):
 
     def _taken(self) -> Levels:
         """The sample that `Cells` takes of its cells: int16[3, n]."""
-        step = _step(self.cells)
+        step = step_between_samples(self.cells)
         sample = np.empty((3, -(-self.cells // step)), np.int16)
         on_card = self._link.room(sample.shape, np.int16)
         _take[self._link.along(sample.shape[1])](self._measured, step, on_card)
@@ -82,8 +82,8 @@ class CudaCells(Cells):
 
     def _classify(self, fitted: Fit, launch: Any) -> None:
         """As `palettes.classify`."""
-        scale = self._link.sent(np.rint(fitted[:, 0] * _FIXED / _UNITS).astype(np.int32))
-        offset = self._link.sent(np.rint((fitted[:, 1] + 0.5) * _FIXED).astype(np.int32))
+        scale = self._link.sent(np.rint(fitted[:, 0] * FIXED / UNITS).astype(np.int32))
+        offset = self._link.sent(np.rint((fitted[:, 1] + 0.5) * FIXED).astype(np.int32))
         luma, chroma = self._nearest.luma_bits, self._nearest.chroma_bits
         _classify[launch](self._measured, scale, offset, self._table, luma, chroma, self._read)
 

@@ -8,18 +8,12 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
-from bytereel_codec.channel.dct4 import Dct4, _butterfly, _tables
+from bytereel_codec.channel.dct4 import Dct4, butterfly, tables
 from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
-from bytereel_codec.channel.transforms import (
-    COEFFICIENTS_MAX,
-    areas,
-    check_buffer,
-    chroma_quantiser,
-    quantiser_step,
-    zigzag,
-)
+from bytereel_codec.channel.transforms import areas, check_buffer, chroma_quantiser, quantiser_step, zigzag
+from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX
 
 _POSITIONS = np.array([zigzag(4).index((v, h)) for h in range(4) for v in range(4)])
 """Where the coefficient of vertical frequency v and horizontal frequency h stands in order: int64[4 * h + v]."""
@@ -39,7 +33,7 @@ class CudaDct4(Dct4):
         if quantiser is not None:
             self._blocks_there_are = [
                 link.sent(table.view(np.uint32).reshape(-1, 4))
-                for table in _tables(self._first, self._second, quantiser)
+                for table in tables(self._first, self._second, quantiser)
             ]
 
     def render(self, content: Bytes, picture: Picture) -> None:
@@ -106,12 +100,12 @@ def _analyse(plane, top, x, rest, slot, macroblock, coefficients):  # type: igno
     rows = cuda.local.array(16, int16)
     for i in range(4):
         word = np.int64(plane[top + i, x])
-        a, b, c, d = _butterfly(
+        a, b, c, d = butterfly(
             np.int16(word & 255), np.int16(word >> 8 & 255), np.int16(word >> 16 & 255), np.int16(word >> 24)
         )
         rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3] = a, b, c, d
     for h in range(4):
-        column = _butterfly(rows[h], rows[4 + h], rows[8 + h], rows[12 + h])
+        column = butterfly(rows[h], rows[4 + h], rows[8 + h], rows[12 + h])
         for v in range(4):
             coefficients[slot + _POSITIONS[4 * h + v], macroblock] = column[v] - (rest if v + h == 0 else 0)
 

@@ -8,23 +8,17 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
-from bytereel_codec.channel.dct8 import _VERTICAL, Dct8, _eight, _even, _odd
+from bytereel_codec.channel.dct8 import VERTICAL, Dct8, eight_of, even_half, odd_half
 from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
-from bytereel_codec.channel.transforms import (
-    COEFFICIENTS_MAX,
-    areas,
-    block_table,
-    check_buffer,
-    coefficients_of,
-    quantiser_step,
-)
+from bytereel_codec.channel.transforms import areas, block_table, check_buffer, coefficients_of, quantiser_step
+from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX
 
-_LINES = 8 * _VERTICAL
+_LINES = 8 * VERTICAL
 _READ = [places[0] for places in coefficients_of(8, COEFFICIENTS_MAX)]
 _PLACES = np.array(
-    [_READ.index((v, h)) if (v, h) in _READ else COEFFICIENTS_MAX for v in range(_VERTICAL) for h in range(_VERTICAL)]
+    [_READ.index((v, h)) if (v, h) in _READ else COEFFICIENTS_MAX for v in range(VERTICAL) for h in range(VERTICAL)]
 )
 """Which bit is the sign of the coefficient (v, h): int64[5 * v + h], COEFFICIENTS_MAX where none is."""
 
@@ -82,7 +76,7 @@ def _transform_columns(y, top, x, rows):  # type: ignore[no-untyped-def]
         c, d = np.int16(y[top + 2, x] >> shift & np.uint64(255)), np.int16(y[top + 3, x] >> shift & np.uint64(255))
         e, f = np.int16(y[top + 4, x] >> shift & np.uint64(255)), np.int16(y[top + 5, x] >> shift & np.uint64(255))
         g, h = np.int16(y[top + 6, x] >> shift & np.uint64(255)), np.int16(y[top + 7, x] >> shift & np.uint64(255))
-        even, odd = _even(a + h, b + g, c + f, d + e), _odd(a - h, b - g, c - f, d - e)
+        even, odd = even_half(a + h, b + g, c + f, d + e), odd_half(a - h, b - g, c - f, d - e)
         rows[i] = even[0] - 64 * LUMA_REST
         rows[8 + i], rows[16 + i], rows[24 + i], rows[32 + i] = odd[0], even[1], odd[1], even[2]
 
@@ -96,9 +90,9 @@ def _analyse(y, coefficients):  # type: ignore[no-untyped-def]
         rows = cuda.local.array(_LINES, int16)
         _transform_columns(y, 16 * row + block // 2 * 8, 2 * x + block % 2, rows)
         macroblock = row * (y.shape[1] // 2) + x
-        for v in range(_VERTICAL):
-            line = _eight(rows, 8 * v)
-            for h in range(_VERTICAL):
-                bit = _PLACES[_VERTICAL * v + h]
+        for v in range(VERTICAL):
+            line = eight_of(rows, 8 * v)
+            for h in range(VERTICAL):
+                bit = _PLACES[VERTICAL * v + h]
                 if bit < COEFFICIENTS_MAX:
                     coefficients[block * COEFFICIENTS_MAX + bit, macroblock] = line[h]

@@ -12,17 +12,8 @@ from numba import cuda
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import Raster
-from bytereel_codec.channel.transforms import (
-    _GAIN_ONE,
-    COEFFICIENTS_MAX,
-    LANES,
-    MEASURED_ROWS,
-    Layout,
-    _sign,
-    _strength,
-    gains,
-    mean_amplitudes,
-)
+from bytereel_codec.channel.transforms import MEASURED_ROWS, Layout, gains, mean_amplitudes
+from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX, GAIN_ONE, LANES, sign_of, strength_of
 
 BYTES_BEHIND = 2
 """What `bits_at` may read behind the last byte of a content."""
@@ -85,12 +76,12 @@ def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignor
         signs, smallest = np.int64(0), np.int64(65535)
         for bit in range(8):
             coefficient = coefficients[slots[i, bit], macroblock]
-            signs |= np.int64(_sign(coefficient, bit))
-            strength = np.int64(_strength(coefficient, scales[i, bit]))
+            signs |= np.int64(sign_of(coefficient, bit))
+            strength = np.int64(strength_of(coefficient, scales[i, bit]))
             smallest = strength if strength < smallest else smallest
         at = macroblock * slots.shape[0] + i
         content[at] = np.uint8(~signs & 255)
-        sure = (smallest * np.int64(gain[i]) + _GAIN_ONE // 2 & 0xFFFFFFFF) >> 12
+        sure = (smallest * np.int64(gain[i]) + GAIN_ONE // 2 & 0xFFFFFFFF) >> 12
         margin[at] = np.uint8(sure if sure < 255 else 255)
 
 
@@ -102,5 +93,5 @@ def _weigh(coefficients, slots, scales, columns, sums):  # type: ignore[no-untyp
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:
         total = np.int64(0)
         for bit in range(8):
-            total += np.int64(_strength(coefficients[slots[i, bit], macroblock], scales[i, bit]))
+            total += np.int64(strength_of(coefficients[slots[i, bit], macroblock], scales[i, bit]))
         cuda.atomic.add(sums, i, np.uint64(total))
