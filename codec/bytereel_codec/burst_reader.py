@@ -58,7 +58,10 @@ Observer = Callable[[BurstReport], None]
 
 @dataclass(slots=True)
 class ChannelReport:
-    """What a pass over a video saw: pictures shown, those whose strip was `read`, and what became of codewords."""
+    """What a pass over a video saw: pictures shown, those whose strip was `read`, and what became of codewords.
+
+    `strip` is the last one of data or parity; where there was none, of a leader.
+    """
 
     placement: Placement
     pictures: int = 0
@@ -143,7 +146,8 @@ class BurstReader:
             return None
         strip = reading.header
         self.report.read += 1
-        self.report.strip = strip
+        if self.report.strip is None or strip.kind != Kind.LEADER:
+            self.report.strip = strip
         shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
         key = (strip.mark, strip.kind, strip.number, shape)
         if key not in self._done and shape.data_bytes > 0 and shape.total_bytes <= BURST_BYTES_MAX:

@@ -6,13 +6,12 @@ says what they stand.
 
 from dataclasses import replace
 
-from bytereel_codec.channel.modulation import Code, Family, Modulation
+from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation
 from bytereel_codec.errors import Permanent
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Channel, Profile
 
 COLOURS = (4, 16, 64, 256)
 PIXELS = (1, 9)
-PALETTES = ("yuv", "ega")
 INTERLEAVERS = ("rs", "xor")
 XOR_GROUP_BLOCKS = 4
 

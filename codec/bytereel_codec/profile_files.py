@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bytereel_codec.channel.modulation import Code, Family, Modulation
+from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Permanent
 from bytereel_codec.layout import geometry_of_profile
@@ -260,10 +260,10 @@ def _cells(entry: _Entry, base: Modulation) -> tuple[int, int]:
     """Log2 of the colours; side and palette."""
     colours = entry.one_of("colours", (4, 16, 64, 256), 1 << base.first)
     pixels = entry.one_of("pixels", (1, 9), base.side**2)
-    palette = entry.one_of("palette", ("yuv", "ega"), "ega" if base.palette else "yuv")
+    palette = entry.one_of("palette", PALETTES, PALETTES[base.palette])
     if pixels == 1 and palette == "ega":
         raise entry.refusal("palette", "'yuv' where a symbol is one pixel: it has no colour of its own")
-    return colours.bit_length() - 1, 2 * (1 if pixels == 1 else 3) + (palette == "ega")
+    return colours.bit_length() - 1, 2 * (1 if pixels == 1 else 3) + PALETTES.index(palette)
 
 
 def _encoder_options(entry: _Entry, base: Options, quantiser: int) -> Options:

@@ -217,6 +217,8 @@ class ReelDescription:
     compressed: bool
     leader: Leader | None
     locked: str = ""
+    symbols: str = ""
+    protection: str = ""
 
 
 def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | None = None) -> ReelDescription:
@@ -249,6 +251,7 @@ def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | N
             frames.compressed,
             leader,
             locked,
+            *_channel_of(reel),
         )
 
 
@@ -260,6 +263,12 @@ def _shown(reel: Reel) -> Geometry | Raster:
     if geometry is None:  # frames of bursts that stand in the file's bytes, outside of any picture
         raise no_reel()
     return geometry
+
+
+def _channel_of(reel: Reel) -> tuple[str, str]:
+    """What the pictures' symbols are and what protects them; nothing for pictures of samples."""
+    strip = reel.channel.strip if reel.channel else None
+    return (strip.modulation.symbols, strip.modulation.protection) if strip else ("", "")
 
 
 def _leader_or_why(reel: Reel) -> tuple[Leader | None, str]:

@@ -26,19 +26,23 @@ def noise(cli: Cli) -> Path:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "symbols", "protection"),
     [
-        ("--colours", "64"),
-        ("--colours", "4", "--pixels", "1"),
-        ("--palette", "ega", "--interleaver", "xor"),
-        ("--colours", "256", "--pixels", "1", "--interleaver", "xor"),
+        (("--colours", "64"), "3 x 3 pixels in 64 colours (yuv)", "Reed-Solomon"),
+        (("--colours", "4", "--pixels", "1"), "1 x 1 pixels in 4 colours (grey)", "Reed-Solomon"),
+        (("--palette", "ega", "--interleaver", "xor"), "3 x 3 pixels in 16 colours (ega)", "XOR"),
+        (("--colours", "256", "--pixels", "1", "--interleaver", "xor"), "1 x 1 pixels in 256 colours (grey)", "XOR"),
     ],
 )
-def test_members_of_the_classic_family_come_back(cli: Cli, noise: Path, options: tuple[str, ...]) -> None:
+def test_members_of_the_classic_family_come_back(
+    cli: Cli, noise: Path, options: tuple[str, ...], symbols: str, protection: str
+) -> None:
     cli("encode", noise.name, "reel.mp4", "-p", "classic16", "--geometry", "480p", *options)
     said = cli("inspect", "reel.mp4", "--json").json
     assert said["leader"]["profile"].startswith("classic")
     assert (said["width"], said["height"]) == (848, 480)
+    assert symbols in said["symbols"]
+    assert protection in said["protection"]
     cli("decode", "reel.mp4", "back")
     assert (cli.folder / "back").read_bytes() == NOISE
 

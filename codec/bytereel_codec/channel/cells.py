@@ -15,7 +15,7 @@ Source: FORMAT.md section 18.
 import numpy as np
 
 from bytereel_codec.channel.cells_kernels import draw_chroma, draw_luma, measure_chroma, measure_luma, pack, unpack
-from bytereel_codec.channel.modulation import Family, Modulation
+from bytereel_codec.channel.modulation import PALETTES, Family, Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.palettes import (
     CHROMA_UNIT,
@@ -33,7 +33,6 @@ from bytereel_codec.errors import Permanent
 
 _BITS = (2, 4, 6, 8)
 _SIDES = (1, 3)
-_PALETTES = ("yuv", "ega")
 _SAMPLE_CELLS = 1024
 
 
@@ -47,7 +46,7 @@ class Cells:
         side, palette = modulation.side, modulation.palette
         if modulation.family != Family.CELLS or modulation.first not in _BITS or side not in _SIDES:
             raise Permanent("modulation.unknown", "no such cells", first=modulation.first, second=modulation.second)
-        if side == 1 and _PALETTES[palette] == "ega":
+        if side == 1 and PALETTES[palette] == "ega":
             raise Permanent("modulation.unknown", "cells of one pixel have no colour of their own", hint="take yuv")
         self.raster = raster
         self.bits, self.side = modulation.first, side
@@ -55,7 +54,7 @@ class Cells:
         self.rows, self.columns = (self.bottom - self.top) // side, raster.width // side
         self.cells = self.rows * self.columns
         self.picture_bytes = self.cells * self.bits // 8
-        name = "grey" if side == 1 else _PALETTES[palette]
+        name = "grey" if side == 1 else PALETTES[palette]
         self.colours, self._nearest = colours_of(self.bits, name), nearest_table(self.bits, name)
         self._symbols = np.zeros(-(-self.cells // 4) * 4, np.uint8)
         self._entries = np.zeros(self._symbols.size, np.uint16)

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 LEADER_PARITY = 128
+PALETTES = ("yuv", "ega")
 _PARITY_MAX = 128
 _CELLS = (2, 6, 7)  # of one pixel; of nine, in both palettes
 
@@ -59,6 +60,23 @@ class Modulation:
     def palette(self) -> int:
         """0 `yuv`, 1 `ega`. CELLS only."""
         return self.second & 1
+
+    @property
+    def symbols(self) -> str:
+        """What a symbol is, for people."""
+        if self.family == Family.CELLS:
+            name = "grey" if self.side == 1 else PALETTES[self.palette]
+            return f"cells of {self.side} x {self.side} pixels in {1 << self.first} colours ({name})"
+        if self.family == Family.DCT8:
+            return f"8 x 8 transform, {self.first} luma signs a block"
+        return f"4 x 4 transform, {self.first} luma and {self.second} chroma signs a block"
+
+    @property
+    def protection(self) -> str:
+        """What protects the bytes of a burst, for people."""
+        if self.code == Code.XOR:
+            return f"one XOR block for every {self.parity} blocks"
+        return f"(255, {255 - self.parity}) Reed-Solomon"
 
     @property
     def is_known(self) -> bool:

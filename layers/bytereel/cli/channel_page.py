@@ -137,19 +137,11 @@ def _section(survey: "ChannelSurvey") -> str:
 
 def _facts(survey: "ChannelSurvey") -> dict[str, str]:
     modulation, raster, pictures = survey.modulation, survey.placement.raster, survey.pictures
-    symbols = {
-        "DCT4": f"4 x 4 transform, {modulation.first} luma and {modulation.second} chroma signs a block",
-        "DCT8": f"8 x 8 transform, {modulation.first} luma signs a block",
-        "CELLS": f"cells of {modulation.side} x {modulation.side} pixels in {1 << modulation.first} colours",
-    }[modulation.family.name]
-    code = f"(255, {255 - modulation.parity}) Reed-Solomon"
-    if modulation.code.name == "XOR":
-        code = f"one XOR block for every {modulation.parity} blocks"
     counts = [f"{pictures[name]} {name}" for name in ("read", "grey", "doubled", "lost", "unread") if pictures[name]]
     return {
         "profile": survey.profile,
-        "symbols": symbols,
-        "protected by": code,
+        "symbols": modulation.symbols,
+        "protected by": modulation.protection,
         "written as": f"{raster.width} x {raster.height} ({raster.name})",
         "found": _placement_text(survey),
         "pictures": f"{pictures['shown']} in the video: {', '.join(counts)}",

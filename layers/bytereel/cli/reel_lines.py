@@ -76,6 +76,8 @@ def inspected_lines(found: "ReelDescription") -> list[str]:
             "format": f"version {found.format_version}, {'sealed' if found.sealed else 'not sealed'}",
             "size": size_text(found.reel_bytes),
             "pictures": f"{found.geometry} ({found.width} x {found.height})",
+            "symbols": found.symbols or None,
+            "protected": f"by {found.protection}" if found.protection else None,
             "frames": f"{found.frames_found} of data{missing}",
             "segments": f"{found.segments} of up to {found.frames_per_segment} frames",
             "parity": f"{parity}, across segments" if found.parity_columns else "none across segments",
