@@ -13,6 +13,7 @@ that length: a tuple's length is a constant to the compiler, and the inner loops
 Source: R. E. Blahut, Algebraic Codes for Data Transmission (2003), chapter 6; FORMAT.md section 15.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,8 +25,9 @@ from bytereel_codec.channel.reed_solomon_kernels import EXP, LOG, PARITY_MAX, RO
 from bytereel_codec.erasure import multiply
 
 Matrix = npt.NDArray[np.uint8]
+Remainders = npt.NDArray[np.uint64]
 PARITY_MIN = 2
-_SLICES = 8
+SLICES = 8
 _BLOCK_COLUMNS = 256
 _RUN_COLUMNS = 4096
 
@@ -52,8 +54,8 @@ def encode(matrix: Matrix, parity: int, first: int = 0, last: int | None = None)
 
     Shapes: `matrix` uint8[255, width], C order; `parity` even, 2 to 128.
     """
-    last = _checked(matrix, parity, first, last)
-    encode_columns(matrix, parity, _division_table(parity), _words(parity), first, last)
+    last = checked(matrix, parity, first, last)
+    encode_columns(matrix, parity, division_table(parity), words_of(parity), first, last)
 
 
 def correct(
@@ -74,24 +76,47 @@ def correct(
     `margin`, the least certain bytes are erased too, ever more of them. What is guessed there must leave 2 parity
     bytes over (1 from 5 errors on, none from 8 on): with none left, nearly every word would have a codeword in reach.
     """
-    last = _checked(matrix, parity, first, last)
+    last = checked(matrix, parity, first, last)
+    words, division = words_of(parity), division_table(parity)
+    left = np.empty((min(_RUN_COLUMNS, last - first), len(words)), np.uint64)
+
+    def remainders(start: int, stop: int) -> Remainders:
+        take_remainders(matrix, parity, division, words, start, stop, left.reshape(-1))
+        return left[: stop - start]
+
+    return correct_by(remainders, _RUN_COLUMNS, matrix, parity, lost, margin, first, last)
+
+
+def correct_by(
+    remainders: Callable[[int, int], Remainders],
+    run_columns: int,
+    matrix: Matrix,
+    parity: int,
+    lost: npt.NDArray[np.bool_] | Matrix | None,
+    margin: Matrix | None,
+    first: int,
+    last: int,
+) -> CorrectionReport:
+    """`correct`, by what gives the remainders uint64[stop - start, words] of the columns `start` to `stop`.
+
+    It is asked for runs of `run_columns`; a result is used up when it is asked again.
+    """
     none = np.zeros((0, 0), np.uint8)
     gone = none if lost is None else np.ascontiguousarray(lost).view(np.uint8)
     sure = none if margin is None else np.ascontiguousarray(margin)
     assert gone is none or gone.shape == matrix.shape, "the kernels check no bounds"
     assert sure is none or (sure.shape == matrix.shape and sure.dtype == np.uint8), "the kernels check no bounds"
-    words, division, tables = _words(parity), _division_table(parity), (_syndrome_table(parity), _root_table())
-    left = np.empty((min(_RUN_COLUMNS, last - first), len(words)), np.uint64)
+    tables = (_syndrome_table(parity), _root_table())
     corrected = np.empty(last - first, np.int16)
-    for start in range(first, last, _RUN_COLUMNS):
-        count = min(_RUN_COLUMNS, last - start)
-        take_remainders(matrix, parity, division, words, start, start + count, left.reshape(-1))
-        target = corrected[start - first : start - first + count]
-        correct_columns(matrix, parity, start, left[:count], tables, gone, sure, target)
+    for start in range(first, last, run_columns):
+        stop = min(start + run_columns, last)
+        left, target = remainders(start, stop), corrected[start - first : stop - first]
+        correct_columns(matrix, parity, start, left, tables, gone, sure, target)
     return CorrectionReport(corrected)
 
 
-def _checked(matrix: Matrix, parity: int, first: int, last: int | None) -> int:
+def checked(matrix: Matrix, parity: int, first: int, last: int | None) -> int:
+    """Where the columns end, once all of it is within the bounds that the kernels do not check."""
     assert PARITY_MIN <= parity <= PARITY_MAX and parity % 2 == 0, parity
     assert matrix.dtype == np.uint8 and matrix.ndim == 2 and matrix.shape[0] == ROWS and matrix.flags.c_contiguous
     last = matrix.shape[1] if last is None else last
@@ -99,7 +124,7 @@ def _checked(matrix: Matrix, parity: int, first: int, last: int | None) -> int:
     return last
 
 
-def _words(parity: int) -> tuple[int, ...]:
+def words_of(parity: int) -> tuple[int, ...]:
     """A tuple as long as a remainder has words: 1, 2, 4, 8 or 16, so that few lengths are compiled."""
     words = 1
     while 8 * words < parity:
@@ -115,7 +140,7 @@ def _products() -> Matrix:
 
 
 @lru_cache(maxsize=16)
-def _division_table(parity: int) -> npt.NDArray[np.uint64]:
+def division_table(parity: int) -> npt.NDArray[np.uint64]:
     """uint64[8 * 256 * words]: the remainder of value times x^(parity + 7 - slice), for every slice and value."""
     generator = [1]
     for i in range(parity):
@@ -123,10 +148,10 @@ def _division_table(parity: int) -> npt.NDArray[np.uint64]:
         generator = [a ^ multiply(b, root) for a, b in zip([*generator, 0], [0, *generator], strict=True)]
     low = np.array(generator[1:], np.uint8)
     powers = [low]
-    for _ in range(_SLICES - 1):
+    for _ in range(SLICES - 1):
         top = powers[-1]
         powers.append(np.append(top[1:], np.uint8(0)) ^ _products()[top[0]][low])
-    table = np.zeros((_SLICES, 256, 8 * len(_words(parity))), np.uint8)
+    table = np.zeros((SLICES, 256, 8 * len(words_of(parity))), np.uint8)
     for part, power in enumerate(reversed(powers)):
         table[part, :, :parity] = _products()[:, power]
     return table.view("<u8").astype(np.uint64).reshape(-1)
@@ -136,7 +161,7 @@ def _division_table(parity: int) -> npt.NDArray[np.uint64]:
 def _syndrome_table(parity: int) -> npt.NDArray[np.uint64]:
     """uint64[parity * 32 * words]: all the syndromes of each byte of a remainder, its low half, then its high half."""
     byte, syndrome = np.arange(parity)[:, None], np.arange(parity)[None, :]
-    table = np.zeros((parity, 32, 8 * len(_words(parity))), np.uint8)
+    table = np.zeros((parity, 32, 8 * len(words_of(parity))), np.uint8)
     table[:, :, :parity] = _halves(EXP[(parity - 1 - byte) * syndrome % 255])
     return table.view(np.uint64).reshape(-1)
 
@@ -162,13 +187,13 @@ def _divide(matrix, rows, table, words, first, last, registers):  # type: ignore
     """registers[c] = rows 0 to `rows` of column first + c, times x^parity, modulo the generator."""
     count, size, wide = last - first, len(words), np.uint64(len(words))
     registers[: count * size] = np.uint64(0)
-    head = rows % _SLICES
+    head = rows % SLICES
     for row in range(head):
-        line, part = matrix[row, first:last], table[(_SLICES - head + row) * 256 * size :]
+        line, part = matrix[row, first:last], table[(SLICES - head + row) * 256 * size :]
         for c in range(count):
             for k in range(size):
                 registers[c * size + k] ^= part[np.uint64(line[c]) * wide + np.uint64(k)]
-    for row in range(head, rows, _SLICES):
+    for row in range(head, rows, SLICES):
         r0, r1 = matrix[row, first:last], matrix[row + 1, first:last]
         r2, r3 = matrix[row + 2, first:last], matrix[row + 3, first:last]
         r4, r5 = matrix[row + 4, first:last], matrix[row + 5, first:last]
@@ -196,7 +221,7 @@ def _divide(matrix, rows, table, words, first, last, registers):  # type: ignore
 def encode_columns(matrix, parity, table, words, first, last):  # type: ignore[no-untyped-def]
     """Fill the parity rows of the columns `first` to `last` of `matrix` uint8[255, width].
 
-    `table` uint64[8 * 256 * words]: see `_division_table`.
+    `table` uint64[8 * 256 * words]: see `division_table`.
     """
     rows, size = ROWS - parity, len(words)
     registers = np.empty(_BLOCK_COLUMNS * size, np.uint64)

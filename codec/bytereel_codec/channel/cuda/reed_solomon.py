@@ -18,16 +18,16 @@ from numba import cuda, uint64
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.reed_solomon import (
-    _SLICES,
+    SLICES,
     CorrectionReport,
     Matrix,
-    _checked,
-    _division_table,
-    _root_table,
-    _syndrome_table,
-    _words,
+    Remainders,
+    checked,
+    correct_by,
+    division_table,
+    words_of,
 )
-from bytereel_codec.channel.reed_solomon_kernels import ROWS, correct_columns
+from bytereel_codec.channel.reed_solomon_kernels import ROWS
 
 _RUN_COLUMNS = 1 << 16
 
@@ -36,7 +36,7 @@ Kernel = Callable[..., Any]
 
 def encode(matrix: Matrix, parity: int, first: int = 0, last: int | None = None) -> None:
     """As `channel.reed_solomon.encode`."""
-    last = _checked(matrix, parity, first, last)
+    last = checked(matrix, parity, first, last)
     rows = ROWS - parity
     divider = _Divider(parity)
     for start in range(first, last, _RUN_COLUMNS):
@@ -53,27 +53,21 @@ def correct(
     last: int | None = None,
 ) -> CorrectionReport:
     """As `channel.reed_solomon.correct`."""
-    last = _checked(matrix, parity, first, last)
-    none = np.zeros((0, 0), np.uint8)
-    gone = none if lost is None else np.ascontiguousarray(lost).view(np.uint8)
-    sure = none if margin is None else np.ascontiguousarray(margin)
-    assert gone is none or gone.shape == matrix.shape, "the kernels check no bounds"
-    assert sure is none or (sure.shape == matrix.shape and sure.dtype == np.uint8), "the kernels check no bounds"
-    divider, tables = _Divider(parity), (_syndrome_table(parity), _root_table())
-    corrected = np.empty(last - first, np.int16)
-    for start in range(first, last, _RUN_COLUMNS):
-        stop = min(start + _RUN_COLUMNS, last)
-        left = divider.remainders(matrix[:, start:stop])
-        correct_columns(matrix, parity, start, left, tables, gone, sure, corrected[start - first : stop - first])
-    return CorrectionReport(corrected)
+    last = checked(matrix, parity, first, last)
+    divider = _Divider(parity)
+
+    def remainders(start: int, stop: int) -> Remainders:
+        return divider.remainders(matrix[:, start:stop])
+
+    return correct_by(remainders, _RUN_COLUMNS, matrix, parity, lost, margin, first, last)
 
 
 class _Divider:
     """Divides columns by the generator. Not for use by two threads at once."""
 
     def __init__(self, parity: int) -> None:
-        self._parity, self._words, self._link = parity, len(_words(parity)), Link()
-        self._table = self._link.sent(_division_table(parity).reshape(-1, self._words))
+        self._parity, self._words, self._link = parity, len(words_of(parity)), Link()
+        self._table = self._link.sent(division_table(parity).reshape(-1, self._words))
 
     def parity(self, data: Matrix) -> Matrix:
         """The parity rows uint8[parity, columns] that belong to `data` uint8[255 - parity, columns]."""
@@ -81,7 +75,7 @@ class _Divider:
         self._divided(_parity_kernel(self._words), data, found)
         return found
 
-    def remainders(self, matrix: Matrix) -> npt.NDArray[np.uint64]:
+    def remainders(self, matrix: Matrix) -> Remainders:
         """What the columns of `matrix` uint8[255, columns] leave: uint64[columns, words]."""
         found = np.empty((matrix.shape[1], self._words), np.uint64)
         self._divided(_remainder_kernel(self._words), matrix, found)
@@ -98,21 +92,21 @@ class _Divider:
 def _divide(matrix, column, rows, table, registers):  # type: ignore[no-untyped-def]
     """`registers` uint64[words] = rows 0 to `rows` of `column` times x^parity, modulo the generator.
 
-    `table` uint64[8 * 256, words]: see `reed_solomon._division_table`. As `reed_solomon._divide`.
+    `table` uint64[8 * 256, words]: see `reed_solomon.division_table`. As `reed_solomon._divide`.
     """
     words = len(registers)
     for k in range(words):
         registers[k] = np.uint64(0)
-    head = rows % _SLICES
+    head = rows % SLICES
     for row in range(head):
-        at = (_SLICES - head + row) * 256 + np.int64(matrix[row, column])
+        at = (SLICES - head + row) * 256 + np.int64(matrix[row, column])
         for k in range(words):
             registers[k] ^= table[at, k]
-    for row in range(head, rows, _SLICES):
+    for row in range(head, rows, SLICES):
         word = registers[0]
         for k in range(words):
             registers[k] = registers[k + 1] if k + 1 < words else np.uint64(0)
-        for i in range(_SLICES):
+        for i in range(SLICES):
             value = np.int64(word >> np.uint64(8 * i) & np.uint64(255)) ^ np.int64(matrix[row + i, column])
             for k in range(words):
                 registers[k] ^= table[i * 256 + value, k]
