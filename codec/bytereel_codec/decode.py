@@ -101,7 +101,10 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
 def _opened(source: Path | str, options: DecodeOptions) -> AbstractContextManager[Reel]:
     if options.device == Device.CUDA:
         chosen(options.device)
-    return opened_reel(source, options.secret, options.reel_id, workers=options.workers, device=options.device)
+    part = (options.start > 0 or options.end is not None) and not options.salvage
+    return opened_reel(
+        source, options.secret, options.reel_id, workers=options.workers, device=options.device, part=part
+    )
 
 
 class _Decoding:
@@ -114,7 +117,7 @@ class _Decoding:
         self._size = ReelReader(reel).source_bytes(self._leader)
         self._start = max(0, min(options.start, self._size))
         self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
-        self._reach = None if reel.frames.is_complete() else reel.frames.within_reach()
+        self._reach = reel.reach()
         self._reached_end = False
         self._lost = Losses()
         self._digests: dict[int, bytes] = {}

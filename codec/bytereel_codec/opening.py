@@ -38,10 +38,12 @@ def opened_reel(
     *,
     workers: int = 1,
     device: Device = Device.CPU,
+    part: bool = False,
 ) -> Iterator[Reel]:
     """The reel in a file, on standard input (`-`, spooled), in a container that cuts its pictures up, or one of bursts.
 
-    `workers`: threads that decode a video of bursts, `device` what reads its pictures.
+    `workers`: threads that decode a video of bursts, `device` what reads its pictures. With `part`, bursts are read
+    when they are asked for, where the video's start says enough.
     """
     with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
         path = Path(source)
@@ -53,13 +55,21 @@ def opened_reel(
                 yield fully_indexed(reader, secret, reel_id)
                 return
             found = _unwrapped(path, reader, Path(folder) / "packets")
-            reel = None if found else reel_of_bursts(reader, secret, reel_id, workers=workers, device=device)
-        if reel is not None:
-            with closing(reel):
-                yield reel
-            return
+            reel = _read_when_asked(reader, secret) if part and not found and reel_id is None else None
+            if reel is None and not found:
+                reel = reel_of_bursts(reader, secret, reel_id, workers=workers, device=device)
+            if reel is not None:
+                with closing(reel):
+                    yield reel
+                return
         with FileReader(found or _rewritten(path, Path(folder) / "pictures")) as pictures:
             yield fully_indexed(pictures, secret, reel_id)
+
+
+def _read_when_asked(reader: FileReader, secret: Secret | None) -> Reel | None:
+    from bytereel_codec.burst_video import reel_in_video
+
+    return reel_in_video(reader, secret)
 
 
 def _unwrapped(path: Path, reader: FileReader, packets: Path) -> Path | None:

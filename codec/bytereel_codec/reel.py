@@ -6,7 +6,7 @@ segment index in front of the reel where it is right, else by a pass over all he
 
 import hashlib
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -137,6 +137,10 @@ class Reel:
         self.frames.segments = self.frames.segments or known.segments
         if self.frames.last_segment_frames is None and self.segments == known.data_segments():
             self.frames.last_segment_frames = known.last_segment_frames
+
+    def reach(self) -> Mapping[int, Collection[int]] | None:
+        """The frames of each segment that were found or that parity may bring back; None: look for every one."""
+        return None if self._locate is not None or self.frames.is_complete() else self.frames.within_reach()
 
     def require_reach(self) -> None:
         """Refuse a reel of which whole segments are gone, and with it any number that a hostile header states.

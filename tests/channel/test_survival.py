@@ -8,7 +8,9 @@ import os
 import random
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bytereel.conversions.archive import ArchiveConversion
@@ -17,6 +19,7 @@ from bytereel.model import JobState
 from bytereel_codec import (
     DecodeOptions,
     EncodeOptions,
+    Integrity,
     Permanent,
     Secret,
     decode_file,
@@ -25,7 +28,9 @@ from bytereel_codec import (
     open_reel,
     verify,
 )
+from bytereel_codec.channel.raster import Picture
 from bytereel_codec.kinds import Kind
+from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.profiles import PROFILES
 from lossy_reels import HARD, Road, harmed, noise, raw_stream, sample, short_bursts, through, without_segments
 from reels import made, obeys_the_law, restored
@@ -200,6 +205,42 @@ def test_a_range_whose_segment_is_lost_comes_back_by_parity(tmp_path: Path) -> N
     with open_reel(tmp_path / "video") as file:
         file.seek(60_000)
         assert file.read(40_000) == content[60_000:100_000]
+    report = decode_file(tmp_path / "video", tmp_path / "part", DecodeOptions(start=60_000, end=100_000))
+    assert (tmp_path / "part").read_bytes() == content[60_000:100_000]
+    assert report.recovered_frames > 0
+
+
+def test_a_part_is_decoded_without_looking_at_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = 0
+
+    def counted(*args: Any, **options: Any) -> Iterator[Picture]:
+        nonlocal shown
+        for picture in shown_pictures(*args, **options):
+            shown += 1
+            yield picture
+
+    monkeypatch.setattr("bytereel_codec.burst_video.shown_pictures", counted)
+    content = noise(1_000_000)
+    path = tmp_path / "video"
+    path.write_bytes(through(made(content, profile=short_bursts("rugged", 16), geometry="144p"), "copy:mkv"))
+    pictures = sum(1 for _ in shown_pictures(io.BytesIO(path.read_bytes())))
+    decode_file(path, tmp_path / "part", DecodeOptions(start=500_000, end=500_100))
+    assert (tmp_path / "part").read_bytes() == content[500_000:500_100]
+    assert 0 < shown < pictures / 2
+
+
+def test_a_part_that_is_lost_is_named_and_what_is_left_is_salvaged(tmp_path: Path) -> None:
+    content = noise(160_000)
+    reel = made(content, profile=short_bursts("rugged", 16), geometry="144p")
+    (tmp_path / "video").write_bytes(without_segments(reel, "144p", [(Kind.DATA, 2)]))
+    with pytest.raises(Integrity) as lost:
+        decode_file(tmp_path / "video", tmp_path / "part", DecodeOptions(start=60_000, end=100_000))
+    (start, end), *others = lost.value.facts["lost"]
+    assert 60_000 <= start < end <= 100_000
+    assert not others
+    decode_file(tmp_path / "video", tmp_path / "part", DecodeOptions(start=60_000, end=100_000, salvage=True))
+    left = (tmp_path / "part").read_bytes()
+    assert left == content[60_000:start] + bytes(end - start) + content[end:100_000]
 
 
 @pytest.mark.parametrize("profile", LOSSY)
