@@ -154,7 +154,8 @@ def burst_chunk(picture: int, pictures: Sequence[CodedPicture]) -> bytes:
     traf = box(b"traf", tfhd, _full(b"tfdt", 1, 0, struct.pack(">Q", picture * FRAME_TICKS)), trun)
     moof = box(b"moof", _full(b"mfhd", 0, 0, struct.pack(">I", (picture + 1) & 0xFFFFFFFF)), traf)
     assert len(moof) == moof_bytes
-    return moof + box(b"mdat", *(coded.content for coded in pictures))
+    contents = [coded.content for coded in pictures]
+    return b"".join((moof, struct.pack(">I4s", 8 + sum(map(len, contents)), b"mdat"), *contents))
 
 
 def sidx_bytes(references: int) -> int:

@@ -98,7 +98,7 @@ def parameter_sets(encoding: Encoding) -> tuple[bytes, bytes]:
     context = _encoder(encoding)
     context.encode(None)
     units = {unit[0] & 31: unit for unit in _nal_units(context.extradata or b"")}
-    return units[_NAL_SPS], units[_NAL_PPS]
+    return bytes(units[_NAL_SPS]), bytes(units[_NAL_PPS])
 
 
 def _encoder(encoding: Encoding) -> av.VideoCodecContext:
@@ -119,17 +119,19 @@ def _encoder(encoding: Encoding) -> av.VideoCodecContext:
 
 def _coded(packet: "av.Packet[av.VideoStream]") -> CodedPicture:
     units = [unit for unit in _nal_units(bytes(packet)) if unit[0] & 31 not in _NOT_PICTURE]
-    content = b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+    content = b"".join(part for unit in units for part in (len(unit).to_bytes(4, "big"), unit))
     assert packet.pts is not None
     return CodedPicture(content, packet.pts, packet.is_keyframe)
 
 
-def _nal_units(stream: bytes) -> Iterator[bytes]:
-    """The NAL units of an Annex B stream, without start codes."""
+def _nal_units(stream: bytes) -> Iterator[memoryview]:
+    """The NAL units of an Annex B stream, without start codes and the zeros behind them."""
     start = stream.find(b"\x00\x00\x01")
     while start >= 0:
-        end = stream.find(b"\x00\x00\x01", start + 3)
-        unit = stream[start + 3 : end if end >= 0 else len(stream)].rstrip(b"\x00")
-        if unit:
-            yield unit
-        start = end
+        following = stream.find(b"\x00\x00\x01", start + 3)
+        end = following if following >= 0 else len(stream)
+        while end > start + 3 and stream[end - 1] == 0:
+            end -= 1
+        if end > start + 3:
+            yield memoryview(stream)[start + 3 : end]
+        start = following
