@@ -18,7 +18,6 @@ from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
-    MEASURED_ROWS,
     Layout,
     areas,
     block_table,
@@ -37,6 +36,7 @@ from bytereel_codec.channel.transforms_kernels import (
     COLUMNS_MAX,
     LANES,
     LINE,
+    MEASURED_ROWS,
     collect,
     row_content,
     scatter2,

@@ -17,14 +17,12 @@ import numpy.typing as npt
 
 from bytereel_codec.channel.modulator import MARGIN_NOMINAL, Bytes
 from bytereel_codec.channel.raster import Picture, Plane, Raster
-from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX, COLUMNS_MAX, GAIN_ONE, LANES
+from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX, COLUMNS_MAX, GAIN_ONE, LANES, MEASURED_ROWS
 from bytereel_codec.errors import Permanent
 
 Reals = npt.NDArray[np.float64]
 
 QUANTISER_MAX = 51
-MEASURED_ROWS = 4
-"""One row of macroblocks in so many is measured where nobody told the amplitude."""
 STEPS_A_PIXEL = 32
 STRENGTHS_A_UNIT = 16
 """A strength is a coefficient's absolute value in the orthonormal domain, in sixteenths."""

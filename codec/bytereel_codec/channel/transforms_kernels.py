@@ -18,6 +18,8 @@ BLOCK = COEFFICIENTS_MAX * LANES
 LINE = 4 * COLUMNS_MAX + 32
 """Length of a line of one coefficient of all the blocks side by side, before it is scattered."""
 GAIN_ONE = 4096
+MEASURED_ROWS = 4
+"""One row of macroblocks in so many is measured where nobody told the amplitude."""
 
 
 @njit(cache=True, nogil=True)
@@ -32,7 +34,7 @@ def row_content(content, row, size, tail):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _word(content, at):  # type: ignore[no-untyped-def]
+def word_at(content, at):  # type: ignore[no-untyped-def]
     """The eight bytes at `at`: the compiler makes one load of it."""
     word = np.uint64(content[at])
     word |= np.uint64(content[at + np.uint64(1)]) << np.uint64(8)
@@ -55,7 +57,7 @@ def unpack(content, width, bit, count, columns, first, second, stride):  # type:
     mask, shift, step = np.uint32((1 << count) - 1), np.uint64(bit & 7), np.uint64(count)
     at, to = np.uint64(bit >> 3), np.uint64(0)
     for _ in range(columns):
-        word = _word(content, at) >> shift
+        word = word_at(content, at) >> shift
         first[to] = np.uint32(word) & mask
         first[to + np.uint64(1)] = np.uint32(word >> step) & mask
         second[to] = np.uint32(word >> np.uint64(step + step)) & mask

@@ -8,7 +8,8 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
-from bytereel_codec.channel.dct4 import Dct4, butterfly, tables
+from bytereel_codec.channel.dct4 import Dct4, tables
+from bytereel_codec.channel.dct4_kernels import butterfly
 from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster

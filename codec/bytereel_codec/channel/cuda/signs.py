@@ -12,8 +12,15 @@ from numba import cuda
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import Raster
-from bytereel_codec.channel.transforms import MEASURED_ROWS, Layout, gains, mean_amplitudes
-from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX, GAIN_ONE, LANES, sign_of, strength_of
+from bytereel_codec.channel.transforms import Layout, gains, mean_amplitudes
+from bytereel_codec.channel.transforms_kernels import (
+    COEFFICIENTS_MAX,
+    GAIN_ONE,
+    LANES,
+    MEASURED_ROWS,
+    sign_of,
+    strength_of,
+)
 
 BYTES_BEHIND = 2
 """What `bits_at` may read behind the last byte of a content."""
