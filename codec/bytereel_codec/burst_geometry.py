@@ -10,7 +10,7 @@ from typing import Any
 from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape, smallest_shape
 from bytereel_codec.channel.modulation import Code
 from bytereel_codec.channel.raster import Raster
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES, PICTURE_BYTES_MAX
+from bytereel_codec.geometry import FRAME_BYTES_MAX, FRAME_RESERVED_BYTES
 from bytereel_codec.profiles import Channel, Profile
 
 _BURST_FRAME_BYTES = 128 << 10
@@ -74,14 +74,14 @@ class BurstGeometry:
         return max(1, min(self.channel.pictures, self._full_bytes // _BURST_FRAME_BYTES))
 
     @cached_property
-    def picture_bytes(self) -> int:
+    def frame_bytes(self) -> int:
         """The room of one frame."""
-        return min(self._full_bytes // self.frames_max, PICTURE_BYTES_MAX)
+        return min(self._full_bytes // self.frames_max, FRAME_BYTES_MAX)
 
     @property
     def span_bytes(self) -> int:
         """Bytes of the source that one frame carries."""
-        return self.picture_bytes - FRAME_RESERVED_BYTES
+        return self.frame_bytes - FRAME_RESERVED_BYTES
 
     def segment_frames(self) -> int:
         """Frames of a full segment."""
@@ -123,7 +123,7 @@ class BurstGeometry:
 
     def pictures_of(self, frames: int) -> int:
         """Pictures of a segment of that many frames, at most."""
-        return self.shape(frames * self.picture_bytes).coded_pictures
+        return self.shape(frames * self.frame_bytes).coded_pictures
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values; `geometry_from_dict` is the inverse."""

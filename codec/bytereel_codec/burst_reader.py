@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
+from bytereel_codec.channel.byte_places import lost_bytes
 from bytereel_codec.channel.device import Device, column_code
 from bytereel_codec.channel.modulation import Code, Family
 from bytereel_codec.channel.modulator import Bytes, Modulator
 from bytereel_codec.channel.modulators import modulator_for
-from bytereel_codec.channel.place import Placement, Placer
-from bytereel_codec.channel.places import lost_bytes
+from bytereel_codec.channel.placement import Placement, Placer
+from bytereel_codec.channel.placing import placer_for
 from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.xor_blocks import correct as correct_blocks
 from bytereel_codec.header import MASKED_MAGIC, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
-from bytereel_codec.placing import placer_for
 
 OPEN_BYTES_MAX = 256 << 20
 BURST_BYTES_MAX = 96 << 20  # several times the largest that a profile of ours makes
@@ -191,7 +191,7 @@ class BurstReader:
             self._observe(
                 BurstReport(key, burst.seen, corrected, burst.content, read_bytes, burst.margin, burst.present)
             )
-        for image in () if burst.is_hopeless else frames_in(data):
+        for image in () if burst.is_hopeless else images_in(data):
             self._emit(image)
 
     def _count(self, corrected: Counts) -> None:
@@ -238,7 +238,7 @@ def _corrected(burst: _Burst, device: Device) -> tuple[Bytes, Counts]:
     return data, column_code(device).correct(codewords, shape.modulation.parity, lost, margin).corrected
 
 
-def frames_in(data: Bytes) -> Iterator[Bytes]:
+def images_in(data: Bytes) -> Iterator[Bytes]:
     """The images of the frames that stand in a row in a burst's data, headers masked.
 
     Where one ends the next begins; behind damage the next is found by its masked magic. Source: FORMAT.md section 15.

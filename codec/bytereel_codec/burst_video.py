@@ -12,8 +12,10 @@ from contextlib import ExitStack, closing
 from itertools import islice
 
 from bytereel_codec.burst_reader import BurstReader, ChannelReport
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel.place import Placer
+from bytereel_codec.channel.placement import Placer
+from bytereel_codec.channel.placing import placer_for
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import StripHeader
 from bytereel_codec.envelope import Secret
@@ -21,7 +23,6 @@ from bytereel_codec.header import Flag, FrameHeader, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.macroblocks import HEADER_BYTES
-from bytereel_codec.placing import placer_for
 from bytereel_codec.ranged import RangedReader, buffered_file
 from bytereel_codec.reel import Reel, ReelReader
 from bytereel_codec.sample_stream import KeptFrames
@@ -32,14 +33,17 @@ _PROBED_PICTURES_MAX = 300
 _STRAGGLERS = 20  # pictures read on behind a burst, as neighbours may have changed places
 _FIRST_PICTURES_MAX = 2000
 
-Place = tuple[int, int]
+_FIRST, _DATA, _PARITY, _LAST = range(4)  # leader in front, segments, leader at the end
+Order = tuple[int, int]
 
 
 class BurstVideo:
     """Reads single bursts of a video. Several threads may ask; they are served one after the other."""
 
-    def __init__(self, reader: RangedReader) -> None:
+    def __init__(self, reader: RangedReader, workers: int = 1, device: Device = Device.CPU) -> None:
         self._reader = reader
+        self._workers = workers
+        self._device = device
         self._closes = ExitStack()
         self.kept = self._closes.enter_context(KeptFrames(None))
         weakref.finalize(self, self._closes.close)
@@ -59,7 +63,7 @@ class BurstVideo:
         self._placer = placer_for(self._pictures(0.0))
         if self._placer is None:
             return None
-        bursts = BurstReader(self._placer, self._keep)
+        bursts = BurstReader(self._placer, self._keep, device=self._device)
         self.report = bursts.report
         for picture in islice(self._pictures(0.0), _FIRST_PICTURES_MAX):
             bursts.add(picture)
@@ -95,7 +99,7 @@ class BurstVideo:
             self._places.setdefault((header.kind, header.segment, header.frame), place)
 
     def _pictures(self, start: float) -> Iterator[Picture]:
-        return shown_pictures(buffered_file(self._reader), start=start)
+        return shown_pictures(buffered_file(self._reader), threads=self._workers, start=start)
 
     def _read_all(self) -> None:
         if self._is_read:
@@ -105,18 +109,18 @@ class BurstVideo:
 
     def _read_burst(self, segment: int) -> None:
         """Read that data segment's burst from where the search leads; nothing is kept of its neighbours."""
-        wanted = (1, segment)
+        wanted = (_DATA, segment)
 
         def keep(image: Bytes) -> None:
             header = parse_masked(image[:HEADER_BYTES].tobytes())
             if header is not None and (header.kind, header.segment) == (Kind.DATA, segment):
                 self._keep(image)
 
-        self._read(self._search(wanted), lambda strip: _place_of(strip) > wanted, keep)
+        self._read(self._search(wanted), lambda strip: _order_of(strip) > wanted, keep)
 
     def _read(self, start: float, is_behind: Callable[[StripHeader], bool], keep: Callable[[Bytes], None]) -> None:
         assert self._placer is not None
-        bursts = BurstReader(self._placer, keep)
+        bursts = BurstReader(self._placer, keep, device=self._device)
         left = _STRAGGLERS
         for picture in self._pictures(start):
             strip = bursts.add(picture)
@@ -125,12 +129,12 @@ class BurstVideo:
                 break
         bursts.finish()
 
-    def _search(self, wanted: Place) -> float:
+    def _search(self, wanted: Order) -> float:
         """The latest share of the video's time known to lie before that burst."""
         low, high = 0.0, 1.0
         for _ in range(_PROBES_MAX):
             middle = (low + high) / 2
-            found = self._place_at(middle)
+            found = self._order_at(middle)
             if found is not None and found < wanted:
                 low = middle
                 if wanted[1] - found[1] <= 1 and wanted[0] == found[0]:
@@ -139,30 +143,32 @@ class BurstVideo:
                 high = middle
         return low
 
-    def _place_at(self, start: float) -> Place | None:
+    def _order_at(self, start: float) -> Order | None:
         assert self._placer is not None
         bursts = BurstReader(self._placer, lambda image: None)
         for picture in islice(self._pictures(start), _PROBED_PICTURES_MAX):
             strip = bursts.add(picture)
             if strip is not None:
-                return _place_of(strip)
+                return _order_of(strip)
         return None
 
 
-def _place_of(strip: StripHeader) -> Place:
+def _order_of(strip: StripHeader) -> Order:
     """Where a burst stands in the order of a reel."""
     if strip.kind == Kind.LEADER:
-        return (3 if strip.number else 0), 0
-    return (1 if strip.kind == Kind.DATA else 2), strip.number
+        return (_LAST if strip.number else _FIRST), 0
+    return (_DATA if strip.kind == Kind.DATA else _PARITY), strip.number
 
 
-def reel_in_video(reader: RangedReader, secret: Secret | None) -> Reel | None:
+def reel_in_video(
+    reader: RangedReader, secret: Secret | None, *, workers: int = 1, device: Device = Device.CPU
+) -> Reel | None:
     """The reel in a video of bursts, each burst read when it is asked for; None where its start does not say enough.
 
     Raises: Permanent `reel.sealed`, `reel.wrong_key`, `reel.newer_format`; Temporary `target.full`.
     """
     with ExitStack() as stack:
-        video = stack.enter_context(closing(BurstVideo(reader)))
+        video = stack.enter_context(closing(BurstVideo(reader, workers, device)))
         first = video.first_header()
         if first is None or not first.segments:
             return None

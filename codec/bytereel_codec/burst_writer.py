@@ -46,14 +46,14 @@ class BurstWriter:
         self._geometry = geometry
         self._mark = reel_id[:MARK_BYTES]
         self._table = whitening_table(reel_id)
-        self._frames = np.empty(geometry.frames_max * geometry.picture_bytes, np.uint8)
+        self._frames = np.empty(geometry.frames_max * geometry.frame_bytes, np.uint8)
         self._used = 0
         self._canvases: dict[BurstShape, tuple[Modulator, Picture]] = {}
 
     @property
     def payload(self) -> memoryview:
         """Where the next frame's payload is put."""
-        return self._frames.data[self._used + HEADER_BYTES : self._used + self._geometry.picture_bytes]
+        return self._frames.data[self._used + HEADER_BYTES : self._used + self._geometry.frame_bytes]
 
     def begin(self) -> None:
         """Start a segment or leader; what an interrupted one left is dropped."""

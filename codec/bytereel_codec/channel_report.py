@@ -18,16 +18,16 @@ import numpy as np
 from bytereel_codec.burst_figures import BurstFigures, Cliff, Counts, checked_bytes
 from bytereel_codec.burst_reader import BurstReader, BurstReport, ChannelReport
 from bytereel_codec.channel.burst import BurstShape
+from bytereel_codec.channel.byte_places import macroblock_of_bytes
 from bytereel_codec.channel.modulation import Code, Modulation
 from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel.place import Placement, Placer
-from bytereel_codec.channel.places import macroblock_of_bytes
+from bytereel_codec.channel.placement import Placement, Placer
+from bytereel_codec.channel.placing import LOOK_PICTURES, placer_for
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.errors import Permanent
 from bytereel_codec.header import Flag, parse_masked
 from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
-from bytereel_codec.placing import LOOK_PICTURES, placer_for
 from bytereel_codec.profiles import PROFILES
 from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.scan import is_reel, no_reel

@@ -89,7 +89,7 @@ GEOMETRIES = {
         Geometry("2160p", 3840, 2160, 2),
     )
 }
-PICTURE_BYTES_MAX = max(g.picture_bytes for g in GEOMETRIES.values())
+FRAME_BYTES_MAX = max(g.picture_bytes for g in GEOMETRIES.values())
 _TIERS = ((512 << 10, "144p"), (8 << 20, "360p"), (64 << 20, "720p"), (64 << 30, "1080p"))
 
 

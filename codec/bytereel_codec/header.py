@@ -11,7 +11,7 @@ from enum import IntFlag
 import crc32c
 
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES, PICTURE_BYTES_MAX, SEGMENT_FRAMES_MAX, geometry_of_span
+from bytereel_codec.geometry import FRAME_BYTES_MAX, FRAME_RESERVED_BYTES, SEGMENT_FRAMES_MAX, geometry_of_span
 from bytereel_codec.kinds import Kind
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.whitening import HEADER_MASK, masked
@@ -187,7 +187,7 @@ def _is_span(header: FrameHeader) -> bool:
     """Whether frames can be of that size: those of `archive` fill a picture, the others share a burst."""
     if header.profile == 0:
         return geometry_of_span(header.span_bytes) is not None
-    return 0 < header.span_bytes <= PICTURE_BYTES_MAX - FRAME_RESERVED_BYTES
+    return 0 < header.span_bytes <= FRAME_BYTES_MAX - FRAME_RESERVED_BYTES
 
 
 def _is_parity_shape(header: FrameHeader) -> bool:

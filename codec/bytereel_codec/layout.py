@@ -34,7 +34,7 @@ def geometry_of_profile(profile: Profile, name: str | None, source_bytes: int | 
         )
     raster = raster_named(name)
     geometry = BurstGeometry(profile, raster)
-    if geometry.frames_max * geometry.picture_bytes < _BURST_BYTES_MIN:
+    if geometry.frames_max * geometry.frame_bytes < _BURST_BYTES_MIN:
         raise Permanent(
             "geometry.too_small",
             f"pictures of {name} carry too little for profile {profile.name}",

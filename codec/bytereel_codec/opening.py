@@ -55,21 +55,15 @@ def opened_reel(
                 yield fully_indexed(reader, secret, reel_id)
                 return
             found = _unwrapped(path, reader, Path(folder) / "packets")
-            reel = _read_when_asked(reader, secret) if part and not found and reel_id is None else None
-            if reel is None and not found:
-                reel = reel_of_bursts(reader, secret, reel_id, workers=workers, device=device)
+            reel = None
+            if not found:
+                reel = reel_in_bursts(reader, secret, reel_id, workers=workers, device=device, part=part)
             if reel is not None:
                 with closing(reel):
                     yield reel
                 return
         with FileReader(found or _rewritten(path, Path(folder) / "pictures")) as pictures:
             yield fully_indexed(pictures, secret, reel_id)
-
-
-def _read_when_asked(reader: FileReader, secret: Secret | None) -> Reel | None:
-    from bytereel_codec.burst_video import reel_in_video
-
-    return reel_in_video(reader, secret)
 
 
 def _unwrapped(path: Path, reader: FileReader, packets: Path) -> Path | None:
@@ -105,7 +99,7 @@ def _rewritten(path: Path, pictures: Path) -> Path:
 
 
 @contextmanager
-def frames_of_bursts(videos: Iterable[bytes]) -> Iterator[Reel]:
+def reel_of_videos(videos: Iterable[bytes]) -> Iterator[Reel]:
     """The frames in videos of bursts of one reel, each a whole file, as far as they can be read.
 
     Raises: Permanent `reel.none`; Temporary `target.full`.
@@ -116,6 +110,26 @@ def frames_of_bursts(videos: Iterable[bytes]) -> Iterator[Reel]:
         for video in videos:
             read_bursts(partial(_shown, BytesReader(video)), kept.write)
         yield fully_indexed(kept, None)
+
+
+def reel_in_bursts(
+    reader: RangedReader,
+    secret: Secret | None,
+    reel_id: bytes | None = None,
+    *,
+    workers: int = 1,
+    device: Device = Device.CPU,
+    part: bool,
+) -> Reel | None:
+    """The reel in a video of bursts; with `part`, of the first reel, bursts are read when they are asked for.
+
+    All of the video is read otherwise, and where its start does not say enough. None when it shows no strip. The caller
+    closes it. Raises: as `reel_of_bursts`.
+    """
+    from bytereel_codec.burst_video import reel_in_video
+
+    reel = reel_in_video(reader, secret, workers=workers, device=device) if part and reel_id is None else None
+    return reel or reel_of_bursts(reader, secret, reel_id, workers=workers, device=device)
 
 
 def reel_of_bursts(

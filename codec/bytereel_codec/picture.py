@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bytereel_codec.boxes import CHUNK_START_BYTES, VideoTrack, chunk_start, init_section
-from bytereel_codec.geometry import PICTURE_BYTES_MAX, Geometry, geometry_of_span
+from bytereel_codec.geometry import FRAME_BYTES_MAX, Geometry, geometry_of_span
 from bytereel_codec.h264 import picture_parameter_set, sequence_parameter_set, slice_end, slice_start
 from bytereel_codec.header import FrameHeader, parse_masked, whitening_shift
 from bytereel_codec.macroblocks import (
@@ -122,7 +122,7 @@ class PictureReader:
         used = HEADER_BYTES + header.length
         if len(self._image) < used + MACROBLOCK_BYTES:
             self._image = np.empty(
-                min(used + MACROBLOCK_BYTES + (used >> 3), PICTURE_BYTES_MAX + MACROBLOCK_BYTES), np.uint8
+                min(used + MACROBLOCK_BYTES + (used >> 3), FRAME_BYTES_MAX + MACROBLOCK_BYTES), np.uint8
             )
         end = read_macroblocks(
             coded,

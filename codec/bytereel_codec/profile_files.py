@@ -3,7 +3,7 @@
     [profile.mine]
     based_on = "rugged"              # balanced, rugged, stream or classic16
     purpose = "our wiki's player"
-    survives = ["x264:crf=28"]       # recipes, see `recipes`; what `check_profile` rehearses
+    survives = ["x264:crf=28"]       # recipes, see `recipes`; what `rehearsal.check_profile` tries
     quantiser = 44
 
 Everything else is optional and as in the profile it is based on; a value is refused when no reader could take it, or
@@ -26,7 +26,6 @@ from bytereel_codec.layout import geometry_of_profile
 from bytereel_codec.profiles import PICTURES_MAX, PROFILES, USER_DEFINED, Channel, Options, Profile
 from bytereel_codec.ranged import FileReader, read_range
 from bytereel_codec.recipes import Recipe
-from bytereel_codec.rehearsal import Trial, Watcher, rehearse
 
 FILE_BYTES_MAX = 64 << 10
 _LINE_DOTS_MAX = 32  # tomllib takes quadratic time for dotted keys
@@ -111,35 +110,6 @@ def load_profiles(path: Path | str) -> dict[str, Profile]:
             path=str(path),
         )
     return {name: _profile(path, name, values) for name, values in named.items()}
-
-
-def check_profile(
-    profile: Profile,
-    *,
-    seed: int = 0,
-    geometry: str | None = None,
-    threads: int = 1,
-    watch: Watcher | None = None,
-) -> list[Trial]:
-    """Rehearse what the profile claims, at that picture size; return the trials, all exact.
-
-    Raises: Permanent `profile.fails` naming the first recipe that it did not survive, `profile.claims_nothing`; and as
-    `rehearse`.
-    """
-    if not profile.rehearsal:
-        raise Permanent("profile.claims_nothing", f"profile {profile.name} names no recipe that it survives")
-    trials = rehearse(profile, seed=seed, geometry=geometry, threads=threads, watch=watch)
-    for trial in trials:
-        if not trial.exact:
-            raise Permanent(
-                "profile.fails",
-                f"profile {profile.name} does not survive {trial.recipe}: {trial.why}",
-                hint="a higher quantiser, fewer coefficients or more parity make it tougher, and larger",
-                recipe=trial.recipe,
-                codewords=trial.codewords,
-                codewords_lost=trial.codewords_lost,
-            )
-    return trials
 
 
 def _parsed(path: Path) -> Mapping[str, Any]:

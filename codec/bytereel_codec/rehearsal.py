@@ -81,6 +81,35 @@ def rehearse(
     return survives(profile, profile.rehearsal, sample=sample, seed=seed, geometry=size, threads=threads, watch=watch)
 
 
+def check_profile(
+    profile: Profile,
+    *,
+    seed: int = 0,
+    geometry: str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> list[Trial]:
+    """Rehearse what the profile claims, at that picture size; return the trials, all exact.
+
+    Raises: Permanent `profile.fails` naming the first recipe that it did not survive, `profile.claims_nothing`; and as
+    `rehearse`.
+    """
+    if not profile.rehearsal:
+        raise Permanent("profile.claims_nothing", f"profile {profile.name} names no recipe that it survives")
+    trials = rehearse(profile, seed=seed, geometry=geometry, threads=threads, watch=watch)
+    for trial in trials:
+        if not trial.exact:
+            raise Permanent(
+                "profile.fails",
+                f"profile {profile.name} does not survive {trial.recipe}: {trial.why}",
+                hint="a higher quantiser, fewer coefficients or more parity make it tougher, and larger",
+                recipe=trial.recipe,
+                codewords=trial.codewords,
+                codewords_lost=trial.codewords_lost,
+            )
+    return trials
+
+
 def with_proven_encoder(
     profile: Profile,
     candidate: Profile,
@@ -111,7 +140,7 @@ def sample_bytes_for(geometry: AnyGeometry) -> int:
         return geometry.span_bytes
     pictures = min(PICTURES, geometry.channel.pictures)
     shape = BurstShape(geometry.raster, geometry.channel.modulation, pictures)
-    frames = -(-shape.data_bytes // geometry.picture_bytes)
+    frames = -(-shape.data_bytes // geometry.frame_bytes)
     return max(1, min(int(shape.data_bytes * _FRAME_SHARE), frames * geometry.span_bytes))
 
 

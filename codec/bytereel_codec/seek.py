@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from bytereel_codec.boxes import parse_segment_index
-from bytereel_codec.burst_video import reel_in_video
 from bytereel_codec.channel.raster import Raster
 from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity, Permanent
@@ -20,7 +19,7 @@ from bytereel_codec.header import FORMAT_VERSION, Flag, FrameHeader
 from bytereel_codec.kinds import Kind
 from bytereel_codec.layout import Layout
 from bytereel_codec.leader import Leader
-from bytereel_codec.opening import fully_indexed, opened_reel, reel_of_bursts
+from bytereel_codec.opening import fully_indexed, opened_reel, reel_in_bursts
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
 from bytereel_codec.reel import Block, Reel, ReelReader
 from bytereel_codec.scan import FrameKey, ReelFrames, find_frames, no_reel
@@ -75,7 +74,7 @@ def reel_of(reader: RangedReader, secret: Secret | None) -> Reel:
     """The reel in a ranged reader, its frames found by the index where that is right."""
     first, index = _read_index(reader)
     if first is None:
-        reel = reel_in_video(reader, secret) or reel_of_bursts(reader, secret)
+        reel = reel_in_bursts(reader, secret, part=True)
         if reel is not None:
             return reel
     if first is None or index is None or not index.fits(reader.size_bytes):

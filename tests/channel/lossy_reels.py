@@ -66,7 +66,7 @@ def sample(profile: str, geometry: str = "360p", pictures: int = 6) -> Sample:
     chosen = geometry_of_profile(PROFILES[profile], geometry, None)
     assert isinstance(chosen, BurstGeometry)
     data_bytes = BurstShape(chosen.raster, chosen.channel.modulation, pictures).data_bytes
-    frames = -(-data_bytes // chosen.picture_bytes)
+    frames = -(-data_bytes // chosen.frame_bytes)
     content = noise(data_bytes - frames * FRAME_RESERVED_BYTES)
     return Sample(profile, geometry, content, made(content, profile=profile, geometry=geometry))
 

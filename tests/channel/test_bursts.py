@@ -10,7 +10,7 @@ from bytereel_codec import decode_file
 from bytereel_codec.burst_reader import BURST_BYTES_MAX, BurstReader
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Code, Family, Modulation
-from bytereel_codec.channel.place import Area, Placement, Placer
+from bytereel_codec.channel.placement import Area, Placement, Placer
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.encode import EncodeOptions, encode_file

@@ -13,9 +13,9 @@ from bytereel_codec.burst_figures import Cliff
 from bytereel_codec.burst_reader import BurstReport
 from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
+from bytereel_codec.channel.byte_places import lost_bytes, macroblock_of_bytes
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.modulators import modulator_for
-from bytereel_codec.channel.places import lost_bytes, macroblock_of_bytes
 from bytereel_codec.channel.raster import RASTERS, Picture
 from bytereel_codec.channel.reed_solomon import correct, encode
 from bytereel_codec.channel.strip import read

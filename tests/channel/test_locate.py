@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.place import Area, Placement, Placer
+from bytereel_codec.channel.placement import Area, Placement, Placer
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, RASTERS, Picture, Raster
 from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.errors import Permanent

@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bytereel_codec import profile_files
 from bytereel_codec.channel.modulation import Code, Family
 from bytereel_codec.errors import Permanent
-from bytereel_codec.profile_files import FILE_BYTES_MAX, PROFILES_MAX, check_profile, load_profiles
+from bytereel_codec.profile_files import FILE_BYTES_MAX, PROFILES_MAX, load_profiles
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Channel, Profile
-from bytereel_codec.rehearsal import Trial, survives
+from bytereel_codec.rehearsal import Trial, check_profile, survives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -218,7 +217,7 @@ TOML = st.recursive(
 KEYS = st.sampled_from(["quantiser", "parity", "coefficients", "pictures", "survives", "palette", "geometry", "pixels"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(base=st.sampled_from(["rugged", "stream", "classic16"]), values=st.dictionaries(KEYS, TOML, max_size=4))
 def test_any_values_make_a_profile_or_are_refused(tmp_path: Path, base: str, values: dict[str, object]) -> None:
     lines = [f"{key} = {json.dumps(value)}" for key, value in {"survives": ["copy"], **values}.items()]
@@ -260,5 +259,5 @@ def test_symbols_that_clip_are_found_out_by_the_rehearsal(tmp_path: Path) -> Non
 
 def test_a_profile_without_claims_is_not_accepted() -> None:
     with pytest.raises(Permanent) as refused:
-        profile_files.check_profile(replace(PROFILES["rugged"], rehearsal=()))
+        check_profile(replace(PROFILES["rugged"], rehearsal=()))
     assert refused.value.error_id == "profile.claims_nothing"

@@ -132,7 +132,7 @@ def test_a_sample_may_be_empty() -> None:
 def test_the_sample_fills_one_burst_of_a_few_pictures(profile: Profile, raster: Any, pictures: int) -> None:
     assert profile.channel is not None
     geometry = BurstGeometry(small(profile, pictures=pictures), raster)
-    if geometry.picture_bytes <= 2 * FRAME_RESERVED_BYTES:
+    if geometry.frame_bytes <= 2 * FRAME_RESERVED_BYTES:
         return
     sample_bytes = sample_bytes_for(geometry)
     layout = layout_for(sample_bytes, geometry=geometry)

@@ -207,7 +207,7 @@ def stream_reel(content: bytes) -> bytes:
     from bytereel_codec.segment import ReelParameters, SegmentWriter
 
     writer = SegmentWriter(ReelParameters(b"a stream's reel.", SMALL, 4), Envelope(None))
-    reel = bytearray(writer.leader(Leader("stream").to_bytes(), frame=0, final=False, picture=0))
+    reel = bytearray(writer.leader(Leader("stream").to_bytes(), frame=0, final=False, number=0))
     step = 4 * SPAN
     for start in range(0, len(content), step):
         end = min(start + step, len(content))

@@ -121,7 +121,7 @@ def has_room(case: Case) -> bool:
     """Whether a burst of such pictures holds 16 KiB, less than which the package refuses."""
     assert isinstance(case.profile, Profile)
     geometry = BurstGeometry(case.profile, RASTERS[case.geometry])
-    return geometry.frames_max * geometry.picture_bytes >= 16 << 10
+    return geometry.frames_max * geometry.frame_bytes >= 16 << 10
 
 
 def is_read(case: Case, pictures: Sequence[independent.Picture]) -> independent.Reel:

@@ -21,15 +21,15 @@ from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
-    Layout,
+    BitLayout,
     areas,
+    bit_layout,
     block_table,
     check_buffer,
     check_raster,
     chroma_quantiser,
     contributions,
     gains,
-    layout,
     mean_amplitudes,
     pixels,
     quantiser_step,
@@ -112,11 +112,11 @@ class Dct4:
 
 
 @lru_cache(maxsize=8)
-def _layout(first: int, second: int) -> Layout:
+def _layout(first: int, second: int) -> BitLayout:
     scan = zigzag(4)
     norms = [_NORMS[v] * _NORMS[h] for v, h in scan]
     blocks = [(block, first) for block in range(16)] + [(block, second) for block in range(16, 24)]
-    return layout(blocks, norms, 16 * first)
+    return bit_layout(blocks, norms, 16 * first)
 
 
 @lru_cache(maxsize=4)

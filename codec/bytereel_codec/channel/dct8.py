@@ -18,14 +18,14 @@ from bytereel_codec.channel.modulation import Modulation
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
 from bytereel_codec.channel.transforms import (
-    Layout,
+    BitLayout,
     areas,
+    bit_layout,
     block_table,
     check_buffer,
     check_raster,
     coefficients_of,
     gains,
-    layout,
     mean_amplitudes,
     quantiser_step,
     whole_words,
@@ -119,10 +119,10 @@ class Dct8:
 
 
 @lru_cache(maxsize=8)
-def _layout(first: int) -> Layout:
+def _layout(first: int) -> BitLayout:
     norms = [sum(value**2 for value in row) ** 0.5 for row in _BASIS]
     scan = [places[0] for places in coefficients_of(8, COEFFICIENTS_MAX)]
-    return layout([(i, first) for i in range(4)], [norms[v] * norms[h] / 2**_SHIFT for v, h in scan], 4 * first)
+    return bit_layout([(i, first) for i in range(4)], [norms[v] * norms[h] / 2**_SHIFT for v, h in scan], 4 * first)
 
 
 @njit(cache=True, nogil=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bytereel_codec.channel.fit import CROP_MIN, Floats, fitted
-from bytereel_codec.channel.place import Area, Placement, check_size
+from bytereel_codec.channel.placement import Area, Placement, check_size
 from bytereel_codec.channel.raster import RASTERS, Picture, Plane, Raster
 from bytereel_codec.channel.strip import Cells, Rects, cells_of, search
 

@@ -30,7 +30,7 @@ _MEAN_MIN = 0.25
 _CHROMA_QUANTISERS = (29, 30, 31, 32, 32, 33, 34, 34, 35, 35, 36, 36, 37, 37, 37, 38, 38, 38, 39, 39, 39, 39)
 
 
-class Layout(NamedTuple):
+class BitLayout(NamedTuple):
     """Where the bits of a macroblock's bytes stand among its scattered coefficients.
 
     `lines` int64[bytes, 8]: the element where a bit's line begins. `scales` uint16[bytes, 8]: strength of a
@@ -109,7 +109,7 @@ def block_table(size: int, count: int, amplitude: float, rest: int) -> Bytes:
     return pixels(signed_sums(contributions(size, count, amplitude)), rest)
 
 
-def layout(blocks: Sequence[tuple[int, int]], norms: Sequence[float], luma_bits: int) -> Layout:
+def bit_layout(blocks: Sequence[tuple[int, int]], norms: Sequence[float], luma_bits: int) -> BitLayout:
     """The layout of a macroblock from (block, coefficients in it) in order.
 
     `norms`: what the reader makes of a coefficient of 1 in the orthonormal domain, in zig-zag order.
@@ -117,21 +117,21 @@ def layout(blocks: Sequence[tuple[int, int]], norms: Sequence[float], luma_bits:
     bits = [(block, k) for block, count in blocks for k in range(count)]
     lines = [(block * COEFFICIENTS_MAX + k) * LANES for block, k in bits]
     scales = [round((1 << 16) * STRENGTHS_A_UNIT / (8 * norms[k])) for _, k in bits]
-    return Layout(np.array(lines).reshape(-1, 8), np.array(scales, np.uint16).reshape(-1, 8), luma_bits // 8)
+    return BitLayout(np.array(lines).reshape(-1, 8), np.array(scales, np.uint16).reshape(-1, 8), luma_bits // 8)
 
 
-def gains(layout_: Layout, luma: float, chroma: float) -> npt.NDArray[np.uint32]:
+def gains(layout: BitLayout, luma: float, chroma: float) -> npt.NDArray[np.uint32]:
     """uint32[bytes]: what makes margins (times 4096) of strengths, when the nominal amplitudes are those."""
-    amplitudes = np.full(len(layout_.lines), max(chroma, _MEAN_MIN))
-    amplitudes[: layout_.luma_bytes] = max(luma, _MEAN_MIN)
+    amplitudes = np.full(len(layout.lines), max(chroma, _MEAN_MIN))
+    amplitudes[: layout.luma_bytes] = max(luma, _MEAN_MIN)
     return np.asarray(np.rint(GAIN_ONE * MARGIN_NOMINAL / (STRENGTHS_A_UNIT * amplitudes)), np.uint32)
 
 
-def mean_amplitudes(layout_: Layout, sums: Reals, raster: Raster) -> tuple[float, float]:
+def mean_amplitudes(layout: BitLayout, sums: Reals, raster: Raster) -> tuple[float, float]:
     """The mean absolute coefficients of luma and chroma from `sums` float64[bytes] that `weigh` made."""
     macroblocks = raster.columns * len(range(raster.first_row, raster.last_row, MEASURED_ROWS))
     means = sums / (8 * STRENGTHS_A_UNIT * max(macroblocks, 1))
-    luma, chroma = means[: layout_.luma_bytes], means[layout_.luma_bytes :]
+    luma, chroma = means[: layout.luma_bytes], means[layout.luma_bytes :]
     return float(luma.mean()), float(chroma.mean()) if chroma.size else 0.0
 
 

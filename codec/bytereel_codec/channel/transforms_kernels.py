@@ -90,7 +90,7 @@ def scatter2(line, columns, target):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def strength_of(coefficient, scale):  # type: ignore[no-untyped-def]
-    """A coefficient's absolute value in sixteenths; `scale` as in `transforms.Layout`."""
+    """A coefficient's absolute value in sixteenths; `scale` as in `transforms.BitLayout`."""
     size = np.uint16(np.uint16(abs(coefficient)) << np.uint16(3))
     return np.uint16((np.uint32(size) * np.uint32(scale)) >> np.uint32(16))
 
@@ -120,8 +120,9 @@ def _collect_byte(a, b, c, d, e, f, g, h, scales, gain, lanes, work):  # type: i
 def collect(scattered, lines, scales, gain, work, content, margin):  # type: ignore[no-untyped-def]
     """The bytes of a row of macroblocks, and their margins, from its scattered coefficients.
 
-    Shapes: `lines`, `scales` as in `transforms.Layout`; `gain` uint32[bytes]; `work` uint16[bytes * LANES]; `content`,
-    `margin` uint8[macroblocks * bytes]. Whole vectors are worked on: lanes behind the last macroblock hold anything.
+    Shapes: `lines`, `scales` as in `transforms.BitLayout`; `gain` uint32[bytes]; `work` uint16[bytes * LANES];
+    `content`, `margin` uint8[macroblocks * bytes]. Whole vectors are worked on: lanes behind the last macroblock hold
+    anything.
     """
     count = lines.shape[0]
     columns = content.size // count

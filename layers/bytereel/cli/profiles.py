@@ -84,7 +84,7 @@ def _is_large(source: str) -> bool:
 
 def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":
     """Try what a profile of the user's claims, at that picture size. Raises: as `check_profile`."""
-    from bytereel_codec.profile_files import check_profile
+    from bytereel_codec.rehearsal import check_profile
 
     with _RehearsalBar(profile, hidden=hidden) as bar:
         return check_profile(profile, geometry=geometry, threads=workers, watch=bar.watch)

@@ -15,7 +15,7 @@ from bytereel_codec.kinds import Kind
 from bytereel_codec.layout import Layout, geometry_from_dict, geometry_of_profile, layout_for
 from bytereel_codec.leader import Leader
 from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
-from bytereel_codec.opening import frames_of_bursts
+from bytereel_codec.opening import reel_of_videos
 from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
 from bytereel_codec.profiles import PROFILES, Profile
@@ -107,7 +107,7 @@ class ArchiveConversion:
             return (yield from write_parity_segment(parameters, layout, number, _FragmentFrames(earlier).fetch))
         head = SegmentWriter(parameters, Envelope(None)).init_section(None)
         members = [item for item in earlier if item.index % parameters.groups == number % parameters.groups]
-        with frames_of_bursts(_with_head(head, members)) as reel:
+        with reel_of_videos(_with_head(head, members)) as reel:
             return (yield from write_parity_segment(parameters, layout, number, ReelReader(reel).frame))
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:

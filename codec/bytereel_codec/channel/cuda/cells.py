@@ -147,7 +147,7 @@ def _sample_at(plane, row, x):  # type: ignore[no-untyped-def]
 
 @cuda.jit(device=True)
 def _measure_chroma(plane, row, x, levels):  # type: ignore[no-untyped-def]
-    """As `cells._measure_chroma`, for one group; `levels` int16[rows, columns]."""
+    """As `cells_kernels.measure_chroma`, for one group; `levels` int16[rows, columns]."""
     for i in range(4):
         down, right = i // 2 * 2, i % 2 * 2
         if 2 * row + i // 2 < levels.shape[0] and 2 * x + i % 2 < levels.shape[1]:
@@ -218,7 +218,7 @@ def _look_up(y, direct, entries):  # type: ignore[no-untyped-def]
 
 @cuda.jit(cache=True)
 def _pack(entries, bits, content, margin):  # type: ignore[no-untyped-def]
-    """A thread a byte: as `cells._pack`."""
+    """A thread a byte: as `cells_kernels.pack`."""
     i = cuda.grid(1)
     if i < content.size:
         first, last = i * 8 // bits, (i * 8 + 7) // bits

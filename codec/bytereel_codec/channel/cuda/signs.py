@@ -1,6 +1,6 @@
 """What both DCT families share on a card: bits out of bytes, blocks out of tables, bytes out of coefficients' signs.
 
-Coefficients are int16[slots, macroblocks]: a slot is a line of `transforms.Layout`, block * 16 + coefficient, and
+Coefficients are int16[slots, macroblocks]: a slot is a line of `transforms.BitLayout`, block * 16 + coefficient, and
 the macroblocks of the whole data area lie side by side, so that neighbouring threads touch neighbouring memory.
 
 Source: FORMAT.md section 16.
@@ -12,7 +12,7 @@ from numba import cuda
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import Raster
-from bytereel_codec.channel.transforms import Layout, gains, mean_amplitudes
+from bytereel_codec.channel.transforms import BitLayout, gains, mean_amplitudes
 from bytereel_codec.channel.transforms_kernels import (
     COEFFICIENTS_MAX,
     GAIN_ONE,
@@ -29,7 +29,7 @@ BYTES_BEHIND = 2
 class SignReader:
     """Bytes and margins from the coefficients of a picture's macroblocks. Not for use by two threads at once."""
 
-    def __init__(self, link: Link, raster: Raster, layout: Layout) -> None:
+    def __init__(self, link: Link, raster: Raster, layout: BitLayout) -> None:
         self._link, self._raster, self._layout = link, raster, layout
         slots = int(layout.lines.max()) // LANES // COEFFICIENTS_MAX + 1
         self.coefficients = link.room((slots * COEFFICIENTS_MAX, raster.macroblocks), np.int16)
@@ -77,7 +77,7 @@ def draw_block(table, number, plane, top, x):  # type: ignore[no-untyped-def]
 
 @cuda.jit(cache=True)
 def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignore[no-untyped-def]
-    """A thread a byte: as `transforms.collect`."""
+    """A thread a byte: as `transforms_kernels.collect`."""
     macroblock, i = cuda.grid(2)
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:
         signs, smallest = np.int64(0), np.int64(65535)
@@ -94,7 +94,7 @@ def _collect(coefficients, slots, scales, gain, content, margin):  # type: ignor
 
 @cuda.jit(cache=True)
 def _weigh(coefficients, slots, scales, columns, sums):  # type: ignore[no-untyped-def]
-    """A thread a byte of the measured rows: as `transforms.weigh`, in whole numbers, whose order does not matter."""
+    """A thread a byte of the measured rows: as `transforms_kernels.weigh`, in whole numbers, in any order."""
     index, i = cuda.grid(2)
     macroblock = index // columns * MEASURED_ROWS * columns + index % columns
     if macroblock < coefficients.shape[1] and i < slots.shape[0]:

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from bytereel_codec.channel.locate import locate
-from bytereel_codec.channel.place import Placer
+from bytereel_codec.channel.placement import Placer
 from bytereel_codec.channel.raster import Picture
 
 LOOK_PICTURES = 20
