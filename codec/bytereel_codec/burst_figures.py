@@ -124,9 +124,9 @@ class CheckedBytes(NamedTuple):
     filled: int
 
 
-def checked_bytes(report: BurstReport, present: Mask) -> CheckedBytes:
-    """What is known of a burst's bytes. `present` bool[total_bytes]: those that were seen at all."""
-    shape = report.key[3]
+def checked_bytes(report: BurstReport) -> CheckedBytes:
+    """What is known of a burst's bytes."""
+    shape, present = report.key[3], report.present
     if shape.modulation.code == Code.XOR:
         return _checked_blocks(report.read, shape, present)
     rows, size = (CODEWORD_BYTES, shape.width), CODEWORD_BYTES * shape.width

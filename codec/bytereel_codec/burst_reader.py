@@ -42,10 +42,12 @@ BurstKey = tuple[bytes, Kind, int, BurstShape]
 
 @dataclass(slots=True)
 class BurstReport:
-    """What became of one burst: `corrected` bytes (int16[codewords], -1 where a codeword is lost)."""
+    """What became of one burst: `corrected` bytes (int16[codewords], -1 where a codeword is lost).
+
+    Shapes of the others: [total_bytes]. `read` as it came, `stored` after the correction; `present`: what came at all.
+    """
 
     key: BurstKey
-    pictures_seen: int
     corrected: Counts
     stored: Bytes
     read: Bytes
@@ -188,9 +190,7 @@ class BurstReader:
         if not (corrected < 0).any():
             self._done.add(key)
         if self._observe:
-            self._observe(
-                BurstReport(key, burst.seen, corrected, burst.content, read_bytes, burst.margin, burst.present)
-            )
+            self._observe(BurstReport(key, corrected, burst.content, read_bytes, burst.margin, burst.present))
         for image in () if burst.is_hopeless else images_in(data):
             self._emit(image)
 

@@ -75,7 +75,7 @@ class ChannelSurvey:
         pages = (shape.pictures, shape.picture_bytes)
         present = report.present
         seen = np.asarray(present.reshape(pages).any(axis=1))
-        checked = checked_bytes(report, present)
+        checked = checked_bytes(report)
         wrong = checked.wrong.reshape(pages)
         for margin, bad, there in zip(report.margin.reshape(pages), wrong, present.reshape(pages), strict=True):
             self._count_margins(margin[there], margin[bad])

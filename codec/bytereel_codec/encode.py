@@ -1,8 +1,9 @@
 """`encode_file`: any file, folder or stream to one reel, on one machine.
 
 Threads take segments from a feed and write them in order; the kernels and the hashing release the GIL, so threads
-scale. Parity is computed from the data frames as they stand in the written reel. Memory: per worker about four
-pictures and, with more than one worker or a stream, one segment (26 MiB).
+scale. Parity is computed from the data frames as they stand in the written reel; frames of bursts are kept for it in a
+temporary file. Memory: per worker about four pictures or one burst with its coded form and, with more than one worker
+or a stream, one segment (26 MiB).
 """
 
 import os

@@ -48,8 +48,8 @@ class Geometry:
 
     @property
     def expansion(self) -> float:
-        """About how large a long reel of random bytes is, without parity (measured: `make bench`)."""
-        return 1.0055
+        """See `Profile.expansion`."""
+        return self.profile.expansion
 
     @property
     def working_bytes(self) -> int:

@@ -12,6 +12,7 @@ from bytereel_codec.channel.modulation import Family, Modulation
 from bytereel_codec.errors import Permanent
 
 PICTURES_MAX = 255
+_EXPANSION_OF_SAMPLES = 1.0055
 LIBX264, NVENC = "libx264", "h264_nvenc"
 USER_DEFINED = 255
 """The profile number of a reel whose profile is not one of ours."""
@@ -106,6 +107,11 @@ class Profile:
     channel: Channel | None = None
     rehearsal: tuple[str, ...] = ()
     """What it claims to survive, as `recipes` tell it."""
+
+    @property
+    def expansion(self) -> float:
+        """About how large a long reel of random bytes is, without parity across segments (measured by the benches)."""
+        return self.channel.expansion if self.channel else _EXPANSION_OF_SAMPLES
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""

@@ -1,7 +1,8 @@
 """A reel that is there: its frames found, opened, and recovered where they are lost.
 
 `Reel` is shared by threads; each thread reads through a `ReelReader` of its own. Where frames lie is told by the
-segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every byte.
+segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every byte; in
+a video of bursts, by a search for their strips.
 """
 
 import hashlib

@@ -19,11 +19,12 @@ import numpy as np
 from bytereel_codec.boxes import parse_segment_index
 from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import BurstShape
+from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.decode import DecodeOptions, decode_file
 from bytereel_codec.encode import EncodeOptions, encode_file
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.layout import AnyGeometry, geometry_of_profile
-from bytereel_codec.profiles import Profile
+from bytereel_codec.profiles import Profile, coded_by_card
 from bytereel_codec.ranged import FileReader, buffered_file
 from bytereel_codec.recipes import Recipe
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PICTURES = 16
 SAMPLE_BYTES_MAX = 256 << 20
+WORTH_A_REHEARSAL_BYTES = 1 << 30  # a rehearsal takes the time of a few hundred MB
 GROWTH_MAX = 1.1  # as short a burst as a rehearsal's is some percent larger than a long one
 _HEAD_BYTES = 64 << 10
 _FRAME_SHARE = 0.99  # of a burst; the rest is what its frames' headers and digests take
@@ -132,6 +134,25 @@ def with_proven_encoder(
     trials = rehearse(candidate, geometry=geometry, threads=threads, watch=watch)
     largest = size.channel.expansion * GROWTH_MAX
     return candidate if all(trial.exact and trial.expansion <= largest for trial in trials) else profile
+
+
+def best_coded(
+    profile: Profile,
+    source_bytes: int | None,
+    device: Device,
+    *,
+    geometry: str | None = None,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> Profile:
+    """The profile coded by the card's own encoder, where the device is a card, a rehearsal proves it, and the source is
+    large enough to be worth one; else the profile. Raises: as `with_proven_encoder`; Permanent `device.none`.
+    """
+    is_large = source_bytes is not None and source_bytes >= WORTH_A_REHEARSAL_BYTES
+    if profile.channel is None or not is_large or chosen(device) != Device.CUDA:
+        return profile
+    candidate = coded_by_card(profile)
+    return with_proven_encoder(profile, candidate, geometry=geometry, threads=threads, watch=watch)
 
 
 def sample_bytes_for(geometry: AnyGeometry) -> int:

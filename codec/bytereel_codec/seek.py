@@ -1,7 +1,7 @@
 """`open_reel`: a reel as a seekable binary file, and `inspect`: what a reel says of itself.
 
 A read touches only the pictures that hold its bytes: where they lie is told by the segment index in front of the reel;
-where that is missing or wrong, by a pass over the headers.
+where that is missing or wrong, by a pass over the headers. Bursts are looked up by their strips (`burst_video`).
 """
 
 import io
@@ -221,7 +221,7 @@ class ReelDescription:
 
 
 def inspect(source: Path | str, secret: Secret | None = None, reel_id: bytes | None = None) -> ReelDescription:
-    """What a reel says of itself, from its headers and leader, without reading its payload.
+    """What a reel says of itself, from its headers and leader; a video of bursts is read whole for it.
 
     Raises: Permanent `reel.none`, `reel.several`, `reel.newer_format`, `source.missing`.
     """

@@ -132,7 +132,7 @@ class SegmentFacts:
 
 
 class SegmentWriter:
-    """Writes segments of one reel, with buffers of about three pictures. One thread at a time."""
+    """Writes segments of one reel, with buffers of about three pictures, or a burst. One thread at a time."""
 
     def __init__(
         self, parameters: ReelParameters, envelope: Envelope, keep: Keep | None = None, device: Device = Device.CPU
@@ -140,7 +140,7 @@ class SegmentWriter:
         """`keep` takes each frame's image of a burst too, as it stands in it; it has to be safe for several threads."""
         self._parameters = parameters
         self._envelope = envelope
-        self._pictures = frame_writer(parameters.geometry, parameters.reel_id, keep, device)
+        self._frames = frame_writer(parameters.geometry, parameters.reel_id, keep, device)
 
     def write(
         self, index: int, source: RangedReader, start: int, end: int, *, last: bool
@@ -149,14 +149,14 @@ class SegmentWriter:
 
         A chunk is good until the next is asked for. Raises: Integrity `source.short`.
         """
-        self._pictures.begin()
+        self._frames.begin()
         span = self._parameters.geometry.span_bytes
         frames = -(-(end - start) // span)
         digest = hashlib.sha256()
         sizes = []
         for frame in range(frames):
             length = min(span, end - start - frame * span)
-            block = self._pictures.payload[: length + DIGEST_BYTES]
+            block = self._frames.payload[: length + DIGEST_BYTES]
             read_exactly(source, start + frame * span, block[:length])
             digest.update(block[:length])
             flags = Flag.NONE
@@ -174,15 +174,15 @@ class SegmentWriter:
 
     def leader(self, content: bytes, *, frame: int, final: bool, number: int) -> bytes:
         """The chunk of a leader (`frame` 0 in front, 1 at the end), the reel's frame of that number."""
-        self._pictures.begin()
+        self._frames.begin()
         header = self._parameters.header(Kind.LEADER, 0, frame, 2, Flag.FINAL if final else Flag.NONE)
-        block = self._pictures.payload[: len(content)]
+        block = self._frames.payload[: len(content)]
         block[:] = content
         return bytes(self._framed(header, block, number, compress=False))
 
     def init_section(self, pictures: int | None) -> bytes:
         """`ftyp` and `moov` of the reel; `pictures` None where their number is not known."""
-        return self._pictures.init_section(pictures)
+        return self._frames.init_section(pictures)
 
     def _framed(self, header: FrameHeader, block: memoryview, number: int, *, compress: bool = True) -> memoryview:
         closed: bytes | None = None
@@ -193,6 +193,6 @@ class SegmentWriter:
         if self._envelope.sealed:
             closed = self._envelope.seal(block if closed is None else closed, header)
         if closed is None:
-            return self._pictures.write(header, len(block), number)
-        self._pictures.payload[: len(closed)] = closed
-        return self._pictures.write(header, len(closed), number)
+            return self._frames.write(header, len(block), number)
+        self._frames.payload[: len(closed)] = closed
+        return self._frames.write(header, len(closed), number)

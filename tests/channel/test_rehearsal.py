@@ -10,13 +10,23 @@ import pytest
 from bytereel_codec import rehearsal
 from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import BurstShape
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Family
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.layout import geometry_of_profile, layout_for
 from bytereel_codec.profiles import NVENC, PROFILES, Profile, coded_by_card
-from bytereel_codec.rehearsal import PICTURES, Trial, rehearse, sample_bytes_for, survives, with_proven_encoder
+from bytereel_codec.rehearsal import (
+    PICTURES,
+    WORTH_A_REHEARSAL_BYTES,
+    Trial,
+    best_coded,
+    rehearse,
+    sample_bytes_for,
+    survives,
+    with_proven_encoder,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -173,3 +183,12 @@ def test_the_encoder_of_a_card_is_taken_where_it_answers_and_is_proved(profile: 
     proved = bool(trials) and all(trial.exact for trial in trials)
     assert proved or found == small(profile)
     assert found.channel.encoder != NVENC or proved
+
+
+def test_a_source_that_is_small_or_of_unknown_size_is_worth_no_rehearsal() -> None:
+    trials: list[Trial] = []
+    for size in (None, 0, WORTH_A_REHEARSAL_BYTES - 1):
+        assert best_coded(PROFILES["rugged"], size, Device.AUTO, watch=trials.append) is PROFILES["rugged"]
+    assert best_coded(PROFILES["archive"], 1 << 40, Device.AUTO, watch=trials.append) is PROFILES["archive"]
+    assert best_coded(PROFILES["rugged"], 1 << 40, Device.CPU, watch=trials.append) is PROFILES["rugged"]
+    assert trials == []

@@ -99,7 +99,7 @@ def _disk_text(disk: Mapping[str, Any]) -> str:
 
 def _kernels_text(kernels: Mapping[str, Any]) -> str:
     state = "were compiled already" if kernels["compiled"] else "had to be compiled"
-    return f"{state}; 1 KiB there and back in {kernels['round_trip_seconds']} s"
+    return f"those of archive {state}; 1 KiB there and back in {kernels['round_trip_seconds']} s"
 
 
 def register(app: typer.Typer) -> None:

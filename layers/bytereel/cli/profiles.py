@@ -30,7 +30,6 @@ GeometryName = Annotated[
 Colours = Annotated[int | None, typer.Option(help="Of classic16: 4, 16, 64 or 256.", show_default="16")]
 Pixels = Annotated[int | None, typer.Option(help="Of classic16: 1 or 9 pixels a symbol.", show_default="9")]
 Palette = Annotated[str | None, typer.Option(help="Of classic16: yuv or ega.", show_default="yuv")]
-_REHEARSED_FROM_BYTES = 1 << 30  # a rehearsal takes the time of a few hundred MB
 Interleaver = Annotated[str | None, typer.Option(help="Of classic16: rs or xor.", show_default="rs")]
 
 
@@ -65,21 +64,15 @@ def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, A
 def best_coded(
     profile: "Profile", source: str, device: str, workers: int, geometry: str | None, *, hidden: bool
 ) -> "Profile":
-    """The profile coded by the card's own encoder where there is one, a rehearsal proves it, and IN is worth one."""
-    from bytereel_codec.channel.device import Device, chosen
-
-    if profile.channel is None or chosen(Device(device)) != Device.CUDA or not _is_large(source):
+    """See `rehearsal.best_coded`; of standard input and folders no size is known."""
+    if profile.channel is None:
         return profile
-    from bytereel_codec.profiles import coded_by_card
-    from bytereel_codec.rehearsal import with_proven_encoder
+    from bytereel_codec import rehearsal
+    from bytereel_codec.channel.device import Device
 
+    size = Path(source).stat().st_size if source != STANDARD and Path(source).is_file() else None
     with _RehearsalBar(profile, hidden=hidden) as bar:
-        candidate = coded_by_card(profile)
-        return with_proven_encoder(profile, candidate, geometry=geometry, threads=workers, watch=bar.watch)
-
-
-def _is_large(source: str) -> bool:
-    return source != STANDARD and Path(source).is_file() and Path(source).stat().st_size >= _REHEARSED_FROM_BYTES
+        return rehearsal.best_coded(profile, size, Device(device), geometry=geometry, threads=workers, watch=bar.watch)
 
 
 def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":
@@ -131,7 +124,7 @@ def profiles(
     }
     first = table_lines(
         ("PROFILE", "FOR", "EXPANSION", "COMES BACK EXACT AFTER"),
-        [(p.name, p.purpose, f"{_expansion(p):.3g}", p.survives) for p in known.values()],
+        [(p.name, p.purpose, f"{p.expansion:.3g}", p.survives) for p in known.values()],
     )
     second = table_lines(
         ("GEOMETRY", "PIXELS", "A SECOND", "A PICTURE OF ARCHIVE CARRIES"),
@@ -143,10 +136,6 @@ def profiles(
     sizes = ", ".join(RASTERS)
     rehearsals = [f"{trial.profile} comes back exact from {trial.recipe}" for trial in trials]
     print_result(values, [*first, "", *second, "", f"The other profiles have {sizes}.", *rehearsals], as_json=as_json)
-
-
-def _expansion(profile: "Profile") -> float:
-    return profile.channel.expansion if profile.channel else 1.0055
 
 
 def estimate(
