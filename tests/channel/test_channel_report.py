@@ -62,7 +62,7 @@ def damaged(
     read = stored.copy()
     done = correct(matrix, shape.modulation.parity, lost[:size].reshape(matrix.shape))
     key = (b"ab", kind, number, shape)
-    return BurstReport(key, shape.pictures - len(unseen), done.corrected, stored, read, margin, ~lost)
+    return BurstReport(key, done.corrected, stored, read, margin, ~lost)
 
 
 @settings(deadline=None)
@@ -149,7 +149,7 @@ def test_the_xor_code_counts_groups_and_their_wrong_blocks() -> None:
     margin, none = np.full(len(stored), 128, np.uint8), np.zeros(0, np.int16)
     survey = ChannelSurvey("x")
     present = np.ones(len(stored), bool)
-    survey.observe(BurstReport((b"ab", Kind.DATA, 0, shape), 4, none, stored, stored, margin, present))
+    survey.observe(BurstReport((b"ab", Kind.DATA, 0, shape), none, stored, stored, margin, present))
     cliff = survey.cliff
     assert (cliff.allowed, cliff.codewords, cliff.lost, cliff.worst) == (1, groups, 1, 1)
     assert survey.in_order[0].wrong.tolist() == [2, 0, 0, 0]
