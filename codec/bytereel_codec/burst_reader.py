@@ -10,7 +10,7 @@ Source: FORMAT.md sections 12 to 18.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -150,7 +150,7 @@ class BurstReader:
         self.report.read += 1
         if self.report.strip is None or strip.kind != Kind.LEADER:
             self.report.strip = strip
-        shape = BurstShape(replace(strip.raster, rows_used=strip.rows), strip.modulation, strip.pictures)
+        shape = strip.shape
         key = (strip.mark, strip.kind, strip.number, shape)
         if key not in self._done and shape.data_bytes > 0 and shape.total_bytes <= BURST_BYTES_MAX:
             self._close_complete(key)

@@ -46,6 +46,13 @@ class Placement:
         """Whether the picture is neither scaled nor between pixels."""
         return self.width == self.raster.width and self.height == self.raster.height and _are_whole(self.x, self.y)
 
+    def chroma_offsets(self) -> list[tuple[int, int]]:
+        """Where chroma may stand, in its own pixels; only for a shift. The half of the offset, rounded toward zero, is
+        where a single cropper leaves it and comes first; several, each of which rounds, may leave it a pixel beside.
+        """
+        near = int(self.x / 2), int(self.y / 2)
+        return [(near[0] + x, near[1] + y) for x in (0, 1, -1) for y in (0, 1, -1)]
+
     @property
     def is_identity(self) -> bool:
         """Whether the picture stands where it was written, and all of it can be seen."""
@@ -72,14 +79,17 @@ def check_size(picture: Picture, height: int, width: int) -> None:
 class Placer:
     """Puts the pictures of one video back to the size of their raster.
 
-    Whole pixels are copied. Where luma stands an odd number of pixels off, chroma, which has half as many, goes by the
-    half rounded toward zero: that is where croppers leave it. Scaling resamples each plane alone, chroma as if it stood
-    in the middle of its four luma pixels. What cannot be seen rests grey.
+    Whole pixels are copied, those of chroma from one of `Placement.chroma_offsets`. Scaling resamples each plane alone,
+    chroma as if it stood in the middle of its four luma pixels. What cannot be seen rests grey.
     """
 
-    def __init__(self, placement: Placement, video_width: int, video_height: int) -> None:
-        """Args: a placement and the luma size of the video that it was found in."""
+    def __init__(
+        self, placement: Placement, video_width: int, video_height: int, chroma: tuple[int, int] | None = None
+    ) -> None:
+        """Args: a placement and the luma size of the video that it was found in; where `chroma` stands, None: the first
+        of its offsets."""
         self.placement = placement
+        self._chroma = chroma or placement.chroma_offsets()[0]
         self.video_shape = (video_height, video_width)
         raster = placement.raster
         self._is_identity = placement.is_identity and self.video_shape == (raster.height, raster.width)
@@ -106,7 +116,8 @@ class Placer:
         left, top, right, bottom = seen.left // half, seen.top // half, -(-seen.right // half), -(-seen.bottom // half)
         plane = plane[top:bottom, left:right]
         if place.is_shift:
-            return _shifted(plane, int(place.x / half) - left, int(place.y / half) - top, shape, rest)
+            at_x, at_y = (int(place.x), int(place.y)) if half == 1 else self._chroma
+            return _shifted(plane, at_x - left, at_y - top, shape, rest)
         x, y = place.x / half - left, place.y / half - top
         return _scaled(plane, (x, y, place.width / half, place.height / half), shape, rest)
 

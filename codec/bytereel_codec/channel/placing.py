@@ -6,8 +6,10 @@ from itertools import islice
 import numpy as np
 
 from bytereel_codec.channel.locate import locate
+from bytereel_codec.channel.modulators import modulator_for
 from bytereel_codec.channel.placement import Placer
 from bytereel_codec.channel.raster import Picture
+from bytereel_codec.channel.strip import search
 
 LOOK_PICTURES = 20
 _GLANCE_PICTURES = 4
@@ -41,9 +43,32 @@ def placer_for(pictures: Iterator[Picture]) -> Placer | None:
 
 
 def _placer(found: Sequence[Picture]) -> Placer | None:
-    placement = locate([picture for picture in found if picture.y.shape == found[0].y.shape])
+    alike = [picture for picture in found if picture.y.shape == found[0].y.shape]
+    placement = locate(alike)
     height, width = found[0].y.shape
-    return Placer(placement, width, height) if placement else None
+    if placement is None:
+        return None
+    if placement.is_identity or not placement.is_shift:
+        return Placer(placement, width, height)
+    placers = [Placer(placement, width, height, offset) for offset in placement.chroma_offsets()]
+    return max(placers, key=lambda placer: _sureness(placer, alike))
+
+
+def _sureness(placer: Placer, pictures: Sequence[Picture]) -> float:
+    """The mean margin of the pictures' bytes when they are so placed."""
+    raster = placer.placement.raster
+    margins: list[float] = []
+    for picture in pictures:
+        if len(margins) == _GLANCE_PICTURES:
+            break
+        placed, _ = placer.place(picture)
+        reading = search(placed.y, raster, np.array([[0, 0, raster.width, raster.height]], np.float64))
+        if reading is not None:
+            shape = reading.header.shape
+            content, margin = np.empty((2, shape.picture_bytes), np.uint8)
+            modulator_for(shape.raster, shape.modulation, None).demodulate(placed, content, margin)
+            margins.append(float(margin.mean()))
+    return float(np.mean(margins)) if margins else 0.0
 
 
 def _differ(one: Picture, other: Picture) -> bool:

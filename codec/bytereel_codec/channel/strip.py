@@ -10,7 +10,7 @@ Parsing is strict: a value out of its bounds makes the header invalid, so no lat
 Source: FORMAT.md section 14.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import crc32c
 import numpy as np
 import numpy.typing as npt
 
+from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Plane, Raster, raster_of_code
 from bytereel_codec.channel.strip_kernels import (
@@ -54,6 +55,11 @@ class StripHeader:
     raster: Raster
     modulation: Modulation
     rows: int
+
+    @property
+    def shape(self) -> BurstShape:
+        """That of the burst the picture belongs to."""
+        return BurstShape(replace(self.raster, rows_used=self.rows), self.modulation, self.pictures)
 
     def pack(self) -> bytes:
         """The 16 bytes as the cells show them. The header has to be within its bounds."""
