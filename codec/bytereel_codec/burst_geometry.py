@@ -87,6 +87,10 @@ class BurstGeometry:
         """Frames of a full segment."""
         return self.frames_max
 
+    def segment_frames_min(self) -> int:
+        """Frames of 16 pictures: short bursts, of which a cut video has more that are whole."""
+        return -(-PICTURES_BETWEEN_GREY * self.frames_max // self.channel.pictures)
+
     def shape(self, data_bytes: int) -> BurstShape:
         """The burst that holds that many bytes of frames."""
         modulation = self.channel.modulation

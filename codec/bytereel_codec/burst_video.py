@@ -86,6 +86,11 @@ class BurstVideo:
                 self._read_all()
             return self._places.get(key)
 
+    def read_all(self) -> None:
+        """Keep every frame that can be read, all copies. Raises: Temporary `target.full`."""
+        with self._lock:
+            self._read_all()
+
     def _first_is_final(self) -> bool:
         return self._first is not None and self._first.kind == Kind.LEADER and bool(self._first.flags & Flag.FINAL)
 
@@ -172,9 +177,10 @@ def reel_in_video(
         first = video.first_header()
         if first is None or not first.segments:
             return None
-        frames = ReelFrames(first, sealed=bool(first.flags & Flag.SEALED))
+        sealed = None if first.kind == Kind.PARITY else bool(first.flags & Flag.SEALED)
+        frames = ReelFrames(first, sealed=sealed)
         frames.segments, frames.groups, frames.columns = first.segments, first.groups, first.columns
-        reel = Reel(video.kept, frames, secret, locate=video.locate)
+        reel = Reel(video.kept, frames, secret, locate=video.locate, read_all=video.read_all)
         reel.channel = video.report
         leader = ReelReader(reel).leader()
         if leader is None or leader.size_bytes is None:

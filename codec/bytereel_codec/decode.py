@@ -86,8 +86,13 @@ def decode_file(
     reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
     """
     options = options or DecodeOptions()
+    name = None if target is None else str(target)
+    is_part = (options.start > 0 or options.end is not None) and not options.salvage
+    if is_part and "-" not in (str(source), name):  # what is read from a pipe or written to one cannot be taken back
+        with suppress(Integrity), _opened(source, options, part=True) as reel:
+            return _Decoding(reel, options).run(name)
     with _opened(source, options) as reel:
-        return _Decoding(reel, options).run(None if target is None else str(target))
+        return _Decoding(reel, options).run(name)
 
 
 def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeReport:
@@ -98,10 +103,9 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
         return _Decoding(reel, options).check()
 
 
-def _opened(source: Path | str, options: DecodeOptions) -> AbstractContextManager[Reel]:
+def _opened(source: Path | str, options: DecodeOptions, *, part: bool = False) -> AbstractContextManager[Reel]:
     if options.device == Device.CUDA:
         chosen(options.device)
-    part = (options.start > 0 or options.end is not None) and not options.salvage
     return opened_reel(
         source, options.secret, options.reel_id, workers=options.workers, device=options.device, part=part
     )
@@ -118,6 +122,7 @@ class _Decoding:
         self._start = max(0, min(options.start, self._size))
         self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
         self._reach = reel.reach()
+        self._is_looked_up = reel.is_looked_up
         self._reached_end = False
         self._lost = Losses()
         self._digests: dict[int, bytes] = {}
@@ -134,7 +139,7 @@ class _Decoding:
         else:
             name = f"{name}.tar" if folder else name
             with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
-                self._read_into(file, workers=self._options.workers)
+                self._read_into(file, workers=1 if self._is_looked_up else self._options.workers)
                 self._require_whole()
                 file.commit(self._end - self._start)
         return self._report(target or name)
@@ -229,6 +234,8 @@ class _Decoding:
         if start >= end:
             return
         self._lost.note(start, end, error.message)
+        if self._is_looked_up:
+            raise self._lost.error(self._size)
         if isinstance(target, TargetFile | _Nowhere) or error.error_id == "reel.bad_digest":
             return
         if not self._options.salvage:

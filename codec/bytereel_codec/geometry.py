@@ -60,6 +60,10 @@ class Geometry:
         """Frames of a full segment of about 26 MiB."""
         return max(1, min(8, _SEGMENT_BYTES_WANTED // self.span_bytes))
 
+    def segment_frames_min(self) -> int:
+        """Frames that a segment has where the source has as many: nothing is gained by fewer but columns of parity."""
+        return self.segment_frames()
+
     def leader_pictures(self) -> int:
         """Pictures that a leader has the time of."""
         return 1

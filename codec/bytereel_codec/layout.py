@@ -86,7 +86,8 @@ class Layout:
 
 
 def layout_for(source_bytes: int | None, *, geometry: AnyGeometry | None = None, parity_percent: float = 0.0) -> Layout:
-    """The layout of a source: about 26 MiB a segment, or one burst; more segments where parity needs columns.
+    """The layout of a source: about 26 MiB a segment, or one burst; more segments where parity needs columns, and where
+    shorter bursts do.
 
     Data and parity segments together are at most 9,000, and what rounding up adds.
 
@@ -96,8 +97,8 @@ def layout_for(source_bytes: int | None, *, geometry: AnyGeometry | None = None,
     frames = geometry.segment_frames()
     if source_bytes is not None:
         total = -(-source_bytes // geometry.span_bytes)
-        if parity_percent:
-            frames = max(1, min(frames, -(-total // _SEGMENTS_WANTED)))
+        least = 1 if parity_percent else geometry.segment_frames_min()
+        frames = min(frames, max(least, -(-total // _SEGMENTS_WANTED)))
         needed = -(-total // int(_SEGMENTS_MAX / (1 + parity_percent / 100)))
         if isinstance(geometry, BurstGeometry) and needed > geometry.frames_max:
             raise _too_large(geometry.frames_max * _SEGMENTS_MAX, total)

@@ -19,7 +19,7 @@ TEXT_MAX = 1000
 SIDE_MAX = 4096  # pixels of a picture
 _WINDOW_MAX = 64
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
-_RATIO = re.compile(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", re.ASCII)
+_RATIO = re.compile(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", re.ASCII)
 _PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
@@ -84,7 +84,7 @@ def _number(text: str, low: float, high: float) -> float:
 
 
 def _ratio(text: str, low: int, high: int) -> Fraction:
-    if not _RATIO.fullmatch(text) or text.endswith("/0") or not low <= Fraction(text) <= high:
+    if not _RATIO.fullmatch(text) or not low <= Fraction(text) <= high:
         raise ValueError(f"a number or fraction from {low} to {high}")
     return Fraction(text).limit_denominator(100_000)
 

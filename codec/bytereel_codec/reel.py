@@ -47,11 +47,13 @@ class Reel:
         secret: Secret | None = None,
         *,
         locate: Callable[[FrameKey], int | None] | None = None,
+        read_all: Callable[[], None] = lambda: None,
     ) -> None:
         """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty.
 
-        Of a reel of bursts, `reader` reads the frames that were found in it, `channel` says how well they were read,
-        and `closes` ends the file that holds them.
+        `read_all` makes `reader` hold all the frames there are, where `locate` reads only those it is asked for. Of a
+        reel of bursts, `reader` reads the frames that were found in it, `channel` says how well they were read, and
+        `closes` ends the file that holds them.
         """
         self.reader = reader
         self.frames = frames
@@ -61,6 +63,7 @@ class Reel:
         self._secret = secret
         self._lock = threading.Lock()
         self._locate = locate
+        self._read_all = read_all
         self._thorough = False
         self._stripe: tuple[tuple[int, int], dict[int, tuple[FrameHeader, memoryview]]] | None = None
         self.recovered: set[tuple[int, int]] = set()
@@ -134,14 +137,20 @@ class Reel:
     def _index_again(self, *, thorough: bool) -> None:
         """Find every frame, keeping what was known of the reel's end; under the lock."""
         known, self._locate = self.frames, None
+        self._read_all()
         self.frames = frames_of_reel(self.reader, self.reel_id, thorough=thorough)
         self.frames.segments = self.frames.segments or known.segments
         if self.frames.last_segment_frames is None and self.segments == known.data_segments():
             self.frames.last_segment_frames = known.last_segment_frames
 
+    @property
+    def is_looked_up(self) -> bool:
+        """Whether frames are found one by one, so that most of what the headers state was not seen."""
+        return self._locate is not None
+
     def reach(self) -> Mapping[int, Collection[int]] | None:
         """The frames of each segment that were found or that parity may bring back; None: look for every one."""
-        return None if self._locate is not None or self.frames.is_complete() else self.frames.within_reach()
+        return None if self.is_looked_up or self.frames.is_complete() else self.frames.within_reach()
 
     def require_reach(self) -> None:
         """Refuse a reel of which whole segments are gone, and with it any number that a hostile header states.

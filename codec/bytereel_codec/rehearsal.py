@@ -22,7 +22,7 @@ from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.decode import DecodeOptions, decode_file
 from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.errors import Integrity, Permanent
+from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.layout import AnyGeometry, geometry_of_profile
 from bytereel_codec.profiles import Profile, coded_by_card
 from bytereel_codec.ranged import FileReader, buffered_file
@@ -131,9 +131,13 @@ def with_proven_encoder(
     size = geometry_of_profile(candidate, geometry, None)
     if not isinstance(size, BurstGeometry) or not can_encode(encoding_of(size)):
         return profile
-    trials = rehearse(candidate, geometry=geometry, threads=threads, watch=watch)
+    try:
+        trials = rehearse(candidate, geometry=geometry, threads=threads, watch=watch)
+    except Temporary:  # the encoder gave up
+        return profile
     largest = size.channel.expansion * GROWTH_MAX
-    return candidate if all(trial.exact and trial.expansion <= largest for trial in trials) else profile
+    is_proved = bool(trials) and all(trial.exact and trial.expansion <= largest for trial in trials)
+    return candidate if is_proved else profile
 
 
 def best_coded(
@@ -178,8 +182,8 @@ def survives(
     """Send `sample` through each of the recipes as a reel of that profile; one trial for each, in their order.
 
     The same arguments give the same reel. `watch` sees each trial as it ends. Raises: Permanent `recipe.unknown`,
-    `recipe.bad` and what else encoding and `recode` raise; Temporary `target.full`. That a reel cannot be read any more
-    is no error but a trial that is not exact.
+    `recipe.bad` and what encoding raises; Temporary `target.full`. That a reel cannot be read any more, or a recipe not
+    be applied to its pictures, is no error but a trial that is not exact.
     """
     parsed = [Recipe.parse(text) for text in recipes]
     trials = []
@@ -207,10 +211,14 @@ def _trial(profile: Profile, recipe: Recipe, folder: Path, sample: bytes, thread
 
     started_at = time.monotonic()
     reel, delivered = folder / "reel.mp4", folder / "delivered"
-    recode(reel, delivered, recipe, threads=threads)
-    why = _read_back(delivered, folder / "back", sample, threads)
+    delivered.unlink(missing_ok=True)
+    try:
+        recode(reel, delivered, recipe, threads=threads)
+        why = _read_back(delivered, folder / "back", sample, threads)
+    except Permanent as error:  # pictures that a filter cannot take
+        why = error.message
     seconds = time.monotonic() - started_at
-    channel = _channel_of(delivered) if profile.channel else None
+    channel = _channel_of(delivered) if profile.channel and delivered.exists() else None
     return Trial(
         profile.name,
         str(recipe),
@@ -219,7 +227,7 @@ def _trial(profile: Profile, recipe: Recipe, folder: Path, sample: bytes, thread
         len(sample),
         reel.stat().st_size,
         _data_bytes(reel) / len(sample) if sample else float("inf"),
-        delivered.stat().st_size,
+        delivered.stat().st_size if delivered.exists() else 0,
         channel.corrected_bytes if channel else 0,
         channel.codewords if channel else 0,
         channel.codewords_lost if channel else 0,

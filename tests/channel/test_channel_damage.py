@@ -205,6 +205,14 @@ def test_balanced_pictures_of_1080p_may_be_cropped_and_shifted(damage: str) -> N
     assert restored(harmed(one, damage)) == one.content
 
 
+@pytest.mark.parametrize("profile", ["balanced", "rugged", "stream", "classic16"])
+@pytest.mark.parametrize("damage", ["shift=-3:0", "crop=3", "crop=5,shift=-1:3", "shift=1:-1,shift=2:2"])
+def test_several_croppers_may_each_round_where_chroma_stands(profile: str, damage: str) -> None:
+    pad = "pad=1400x800" if profile == "classic16" else "pad=800x480"
+    one = sample(profile, "720p" if profile == "classic16" else "360p")
+    assert restored(through(one.reel, f"lossless:{pad},{damage}")) == one.content
+
+
 def test_each_side_may_be_cropped_alone() -> None:
     one = sample("rugged")
     for columns, rows in ((slice(6, None), slice(None)), (slice(None, -6), slice(None)), (slice(None), slice(6, None))):

@@ -294,6 +294,7 @@ def test_two_steps_are_two_encodings(source: Path, done: Any) -> None:
         ("x264:size=99999x2", "recipe.bad", "1280x720"),
         ("x264:fps=0", "recipe.bad", "1 to 240"),
         ("x264:fps=1/0", "recipe.bad", "1 to 240"),
+        ("x264:fps=1/00", "recipe.bad", "1 to 240"),
         ("x264:drop=1", "recipe.bad", "whole number from 2"),
         ("x264:cut=2/3:1/3", "recipe.bad", "before"),
         ("x264:cut=1/3", "recipe.bad", "1/3:2/3"),

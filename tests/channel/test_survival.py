@@ -8,7 +8,7 @@ import os
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,19 @@ from bytereel_codec.channel.raster import Picture
 from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.profiles import PROFILES
-from lossy_reels import HARD, Road, harmed, noise, raw_stream, sample, short_bursts, through, without_segments
+from lossy_reels import (
+    HARD,
+    Road,
+    edited,
+    harmed,
+    noise,
+    raw_stream,
+    sample,
+    short_bursts,
+    strips_in,
+    through,
+    without_segments,
+)
 from reels import made, obeys_the_law, restored
 
 KEY = Secret(key=b"k" * 32)
@@ -227,6 +239,49 @@ def test_a_part_is_decoded_without_looking_at_the_rest(tmp_path: Path, monkeypat
     decode_file(path, tmp_path / "part", DecodeOptions(start=500_000, end=500_100))
     assert (tmp_path / "part").read_bytes() == content[500_000:500_100]
     assert 0 < shown < pictures / 2
+
+
+def lame(pictures: list[Picture]) -> list[Picture]:
+    """The pictures without most of those of the second burst of data: its first frame's header is left, little else."""
+    return [
+        picture
+        for picture, strip in zip(pictures, strips_in(pictures, "144p"), strict=True)
+        if strip is None or (strip.kind, strip.number) != (Kind.DATA, 1) or strip.picture < 6
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parity", "edit"),
+    [
+        (40, lame),
+        (0, lambda pictures: lame(pictures) + pictures),
+        (0, lambda pictures: pictures[::2] + pictures[1::2]),
+    ],
+    ids=["parity comes later", "a good copy comes later", "the rest comes later"],
+)
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
+def test_a_part_comes_back_from_wherever_it_is(
+    tmp_path: Path, parity: int, edit: Callable[[list[Picture]], list[Picture]], key: Secret | None
+) -> None:
+    content = noise(90_000)
+    reel = made(content, profile=short_bursts("rugged", 16), geometry="144p", parity_percent=parity, secret=key)
+    path = tmp_path / "video"
+    path.write_bytes(edited(reel, edit))
+    for start, end in ((0, 10), (25_000, 60_000), (89_999, 90_000), (1, None)):
+        decode_file(path, tmp_path / "part", DecodeOptions(secret=key, start=start, end=end, replace=True))
+        assert (tmp_path / "part").read_bytes() == content[start:end]
+    with open_reel(path, key) as file:
+        file.seek(25_000)
+        assert file.read(35_000) == content[25_000:60_000]
+
+
+def test_a_part_of_a_sealed_reel_is_read_though_parity_comes_first(tmp_path: Path) -> None:
+    content = noise(90_000)
+    reel = made(content, profile=short_bursts("rugged", 16), geometry="144p", parity_percent=40, secret=KEY)
+    path = tmp_path / "video"
+    path.write_bytes(edited(reel, lambda pictures: pictures[-30:] + pictures[:-30]))
+    decode_file(path, tmp_path / "part", DecodeOptions(secret=KEY, start=40_000, end=50_000))
+    assert (tmp_path / "part").read_bytes() == content[40_000:50_000]
 
 
 def test_a_part_that_is_lost_is_named_and_what_is_left_is_salvaged(tmp_path: Path) -> None:

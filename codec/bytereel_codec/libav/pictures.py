@@ -15,6 +15,7 @@ from av.video.frame import PictureType
 
 from bytereel_codec.boxes import CodedPicture
 from bytereel_codec.channel.raster import Picture
+from bytereel_codec.errors import Temporary
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import lines_of, samples_of
 from bytereel_codec.profiles import LIBX264
@@ -76,8 +77,19 @@ def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]])
     """The pictures coded in one thread, in decoding order; with each, whether it carries data.
 
     Where the options allow B-pictures, data pictures become such, and the grey ones between them I and P. The planes
-    are read before the next is asked for.
+    are read before the next is asked for. Raises: Temporary `encoder.failed`.
     """
+    try:
+        return _coded_pictures(encoding, pictures)
+    except av.FFmpegError as error:
+        raise Temporary(
+            "encoder.failed",
+            f"{encoding.encoder} gave up: {error.strerror}",
+            hint="a card encodes so many streams at once: take fewer workers, or --device cpu",
+        ) from error
+
+
+def _coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
     context = _encoder(encoding)
     frame = av.VideoFrame(encoding.width, encoding.height, "yuv420p")
     coded: list[CodedPicture] = []

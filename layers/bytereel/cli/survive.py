@@ -64,9 +64,9 @@ def survive(
         "source": source,
         "source_bytes": loop.source_bytes,
         "cheapest": verdicts,
-        "trials": [_finite(asdict(trial)) for trial in trials],
+        "trials": [{**asdict(trial), "expansion": _expansion(trial, whole=False)} for trial in trials],
     }
-    print_result(values, _lines(verdicts, trials), as_json=as_json)
+    print_result(values, _lines(verdicts, trials, whole=loop.is_whole), as_json=as_json)
     hopeless = [verdict["recipe"] for verdict in verdicts if verdict["profile"] is None]
     if hopeless:
         print_note(f"none of the profiles comes back exact from {', '.join(hopeless)}")
@@ -153,36 +153,38 @@ def _verdict(recipe: str, trials: "Iterable[Trial]", *, whole: bool) -> dict[str
     """The cheapest profile that holds: by its reel where all of the source is in it, else by what a long one weighs."""
     held = [trial for trial in trials if trial.recipe == recipe and trial.exact]
     best = min(held, key=lambda trial: trial.reel_bytes if whole else trial.expansion, default=None)
-    if best is None:
-        return {"recipe": recipe, "profile": None, "expansion": None}
-    expansion = best.reel_bytes / best.sample_bytes if whole and best.sample_bytes else best.expansion
-    return _finite({"recipe": recipe, "profile": best.profile, "expansion": expansion})
+    return {
+        "recipe": recipe,
+        "profile": best.profile if best else None,
+        "expansion": _expansion(best, whole=whole) if best else None,
+    }
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    expansion = values["expansion"]
-    return {**values, "expansion": None if expansion == float("inf") else round(expansion, 4)}
+def _expansion(trial: "Trial", *, whole: bool) -> float | None:
+    """What the profile costs: its reel where all of the source is in it, else a long one; None of an empty source."""
+    expansion = trial.reel_bytes / trial.sample_bytes if whole and trial.sample_bytes else trial.expansion
+    return None if expansion == float("inf") else round(expansion, 4)
 
 
-def _lines(verdicts: Sequence[Mapping[str, Any]], trials: "Sequence[Trial]") -> list[str]:
+def _lines(verdicts: Sequence[Mapping[str, Any]], trials: "Sequence[Trial]", *, whole: bool) -> list[str]:
     first = table_lines(
         ("THROUGH", "THE CHEAPEST THAT HOLDS", "EXPANSION"),
         [(each["recipe"], each["profile"] or _NOTHING, _times(each["expansion"])) for each in verdicts],
     )
     second = table_lines(
-        ("THROUGH", "PROFILE", "COMES BACK", "LONG REEL", "SAMPLE", "DELIVERED", "CORRECTED", "LOST", "TIME"),
-        [_row(trial) for each in verdicts for trial in trials if trial.recipe == each["recipe"]],
+        ("THROUGH", "PROFILE", "COMES BACK", "EXPANSION", "SAMPLE", "DELIVERED", "CORRECTED", "LOST", "TIME"),
+        [_row(trial, whole=whole) for each in verdicts for trial in trials if trial.recipe == each["recipe"]],
     )
     return [*first, "", *second]
 
 
-def _row(trial: "Trial") -> tuple[str, ...]:
+def _row(trial: "Trial", *, whole: bool) -> tuple[str, ...]:
     lost = f"{trial.codewords_lost} of {trial.codewords} codewords" if trial.codewords_lost else ""
     return (
         trial.recipe,
         trial.profile,
         "exact" if trial.exact else f"no: {trial.why}",
-        _times(_finite({"expansion": trial.expansion})["expansion"]),
+        _times(_expansion(trial, whole=whole)),
         size_text(trial.sample_bytes),
         size_text(trial.delivered_bytes),
         size_text(trial.corrected_bytes) if trial.corrected_bytes else "",
