@@ -63,7 +63,7 @@ class EncodeOptions:
 
 @dataclass(frozen=True, slots=True)
 class EncodeSummary:
-    """What came out: sizes in bytes, the tree digest (hex), and the layout."""
+    """What came out: sizes in bytes, the tree digest (hex), and the layout; `pictures` as in `estimate.Estimate`."""
 
     reel_id: str
     source_bytes: int

@@ -10,7 +10,11 @@ _LEADERS_BYTES = 16 << 10  # two leaders and what stands around them, about
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a source that does not compress becomes. `reel_bytes` is about; the rest is exact."""
+    """What a source that does not compress becomes. `reel_bytes` is about.
+
+    `pictures` is the playing time in pictures, exact. A video of bursts has a few less, as the last one before a pause
+    stays: where a leader or a last segment is shorter than the time kept for it.
+    """
 
     geometry: str
     source_bytes: int

@@ -267,7 +267,9 @@ def _shown(reel: Reel) -> Geometry | Raster:
 def _channel_of(reel: Reel) -> tuple[str, str]:
     """What the pictures' symbols are and what protects them; nothing for pictures of samples."""
     strip = reel.channel.strip if reel.channel else None
-    return (strip.modulation.symbols, strip.modulation.protection) if strip else ("", "")
+    if strip is None:
+        return "", ""
+    return strip.modulation.symbols, strip.modulation.protection if strip.kind != Kind.LEADER else ""
 
 
 def _leader_or_why(reel: Reel) -> tuple[Leader | None, str]:

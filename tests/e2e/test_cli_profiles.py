@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.e2e.command_line import Cli
@@ -61,6 +62,10 @@ def test_an_estimate_is_what_comes_out(cli: Cli, profile: str) -> None:
     told = cli("estimate", "big", "-p", profile, "--geometry", size, "--json").json
     made = cli("encode", "big", "reel.mp4", "-p", profile, "--geometry", told["geometry"], "--json").json
     assert (told["pictures"], told["segments"]) == (made["pictures"], made["segments"])
+    with av.open(str(cli.folder / "reel.mp4")) as video:
+        pictures = sum(packet.size > 0 for packet in video.demux(video=0))
+    assert 0.7 * told["pictures"] < pictures <= told["pictures"]
+    assert pictures == told["pictures"] or profile != "archive"
     assert told["reel_bytes"] == pytest.approx(made["reel_bytes"], rel=0.35)
 
 

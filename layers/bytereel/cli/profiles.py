@@ -162,7 +162,7 @@ def estimate(
         {
             "profile": found.name,
             "source": size_text(size),
-            "pictures": f"{values['pictures']} of {values['geometry']}",
+            "pictures": f"{'at most ' if found.channel else ''}{values['pictures']} of {values['geometry']}",
             "plays": f"{values['seconds']:.0f} s",
             "segments": f"{values['segments']}, and {values['parity_segments']} of parity",
             "size": f"about {size_text(values['reel_bytes'])}",

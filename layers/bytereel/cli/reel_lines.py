@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 def encoded_lines(summary: "EncodeSummary", values: Mapping[str, Any]) -> list[str]:
     """What was encoded."""
     parity = f", {summary.parity_segments} of parity" if summary.parity_segments else ""
+    most = "at most " if values["encoder"] else ""
     expansion = f" ({summary.expansion:.4f} x)" if summary.source_bytes else ""
     return pair_lines(
         {
             "reel": values["target"],
             "source": size_text(summary.source_bytes),
             "size": size_text(summary.reel_bytes) + expansion,
-            "pictures": f"{summary.pictures} of {summary.geometry}, {summary.segments} segments{parity}",
+            "pictures": f"{most}{summary.pictures} of {summary.geometry}, {summary.segments} segments{parity}",
             "coded by": values["encoder"],
             "sealed": "yes" if summary.sealed else None,
             "sha256": summary.sha256,
