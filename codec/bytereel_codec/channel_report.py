@@ -185,7 +185,7 @@ class ChannelSurvey:
         if lost or missing:
             gone = [f"{lost} of {total} codewords could not be corrected"] if lost else []
             gone += [f"{len(missing)} bursts are missing"] if missing else []
-            return f"Damaged: {' and '.join(gone)}. Whether parity brings them back is for `bytereel verify` to say."
+            return f"Damaged: {' and '.join(gone)}. Whether parity brings them back, bytereel verify says."
         unit = "wrong blocks that a group can take" if self.modulation.code == Code.XOR else "parity bytes"
         used = f"{cliff.worst} of {cliff.allowed} {unit}"
         return f"Exact: all {total} codewords came back, {cliff.distance}; the worst used {used}."

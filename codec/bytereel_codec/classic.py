@@ -6,7 +6,7 @@ says what they stand.
 
 from dataclasses import replace
 
-from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation
+from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation, fields_of_cells
 from bytereel_codec.errors import Permanent
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Channel, Profile
 
@@ -51,8 +51,7 @@ def classic_profile(*, colours: int = 16, pixels: int = 9, palette: str = "yuv",
     assert base.channel is not None
     modulation = Modulation(
         Family.CELLS,
-        first=colours.bit_length() - 1,
-        second=2 * (3 if pixels == PIXELS[1] else 1) + PALETTES.index(palette),
+        *fields_of_cells(colours, pixels, palette),
         parity=XOR_GROUP_BLOCKS if interleaver == "xor" else base.channel.modulation.parity,
         code=Code.XOR if interleaver == "xor" else Code.REED_SOLOMON,
     )
@@ -61,19 +60,22 @@ def classic_profile(*, colours: int = 16, pixels: int = 9, palette: str = "yuv",
         f"{colours} colours, {pixels} pixels a symbol, palette {palette}, {interleaver}",
         "nothing is claimed: see `bytereel survive`",
         USER_DEFINED,
-        _channel(
-            base.channel, modulation, _QUANTISERS[palette, pixels][colours], _EXPANSIONS[palette, pixels][colours]
-        ),
+        _channel(base.channel, modulation, _QUANTISERS[palette, pixels][colours]),
     )
 
 
-def _channel(base: Channel, modulation: Modulation, quantiser: int, expansion: float) -> Channel:
+def expansion_of(modulation: Modulation) -> float:
+    """About how large a long reel of such cells is, at the quantiser that the family has for them."""
+    cost = _EXPANSIONS[PALETTES[modulation.palette], modulation.side**2][1 << modulation.first]
+    return round(cost / modulation.data_share, 1)
+
+
+def _channel(base: Channel, modulation: Modulation, quantiser: int) -> Channel:
     options = {**dict(base.encoder_options), "qp": str(quantiser)}
-    rate = 1 - 1 / (1 + XOR_GROUP_BLOCKS) if modulation.code == Code.XOR else 1 - modulation.parity / 255
     return replace(
         base,
         modulation=modulation,
         quantiser=quantiser,
         encoder_options=tuple(options.items()),
-        expansion=round(expansion / rate, 1),
+        expansion=expansion_of(modulation),
     )

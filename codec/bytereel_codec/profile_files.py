@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation
+from bytereel_codec.channel.modulation import PALETTES, Code, Family, Modulation, fields_of_cells
 from bytereel_codec.channel.raster import RASTERS
+from bytereel_codec.classic import COLOURS, INTERLEAVERS, PIXELS, expansion_of
 from bytereel_codec.errors import Permanent
 from bytereel_codec.layout import geometry_of_profile
 from bytereel_codec.profiles import PICTURES_MAX, PROFILES, USER_DEFINED, Channel, Options, Profile
@@ -35,7 +36,6 @@ _OPTION_VALUE = re.compile(r"[A-Za-z0-9.,+-]{1,64}", re.ASCII)
 _PURPOSE_MAX = 200
 _RECIPES_MAX = 64
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
-_CODEWORD_BYTES = 255
 
 # What x264 may be told beside the quantiser. Not among them: what would change the order or the rate of the pictures,
 # the syntax that the container states, or name a file.
@@ -187,24 +187,24 @@ def _channel(entry: _Entry, base: Channel) -> Channel:
         frames_per_second=entry.whole("frames_per_second", 1, 120, base.frames_per_second),
         preset=entry.one_of("preset", _PRESETS, base.preset),
         encoder_options=_encoder_options(entry, base.encoder_options, quantiser),
-        expansion=base.expansion * (_rate(base.modulation) / _rate(modulation)),
+        expansion=_expansion(base, modulation),
         strip_amplitude=entry.whole("strip_amplitude", 8, 120, base.strip_amplitude),
         geometries=geometries,
     )
 
 
-def _rate(modulation: Modulation) -> float:
-    """The share of a burst that is data."""
-    if modulation.code == Code.XOR:
-        return modulation.parity / (modulation.parity + 1)
-    return 1 - modulation.parity / _CODEWORD_BYTES
+def _expansion(base: Channel, modulation: Modulation) -> float:
+    """About; a sign costs the same whichever coefficient it is of."""
+    if modulation.family == Family.CELLS:
+        return expansion_of(modulation)
+    return base.expansion * base.modulation.data_share / modulation.data_share
 
 
 def _modulation(entry: _Entry, base: Modulation) -> Modulation:
     first, second = (_cells if base.family == Family.CELLS else _coefficients)(entry, base)
     code = base.code
     if "interleaver" in entry.values:
-        code = Code.XOR if entry.one_of("interleaver", ("rs", "xor"), "rs") == "xor" else Code.REED_SOLOMON
+        code = Code.XOR if entry.one_of("interleaver", INTERLEAVERS, "rs") == "xor" else Code.REED_SOLOMON
     if code == Code.XOR:
         if "parity" not in entry.values:
             raise entry.refusal("parity", "given with interleaver 'xor': the blocks that share an XOR block, 1 to 255")
@@ -228,12 +228,12 @@ def _coefficients(entry: _Entry, base: Modulation) -> tuple[int, int]:
 
 def _cells(entry: _Entry, base: Modulation) -> tuple[int, int]:
     """Log2 of the colours; side and palette."""
-    colours = entry.one_of("colours", (4, 16, 64, 256), 1 << base.first)
-    pixels = entry.one_of("pixels", (1, 9), base.side**2)
+    colours = entry.one_of("colours", COLOURS, 1 << base.first)
+    pixels = entry.one_of("pixels", PIXELS, base.side**2)
     palette = entry.one_of("palette", PALETTES, PALETTES[base.palette])
     if pixels == 1 and palette == "ega":
         raise entry.refusal("palette", "'yuv' where a symbol is one pixel: it has no colour of its own")
-    return colours.bit_length() - 1, 2 * (1 if pixels == 1 else 3) + PALETTES.index(palette)
+    return fields_of_cells(colours, pixels, palette)
 
 
 def _encoder_options(entry: _Entry, base: Options, quantiser: int) -> Options:

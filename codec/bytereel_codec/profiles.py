@@ -165,7 +165,7 @@ _CLASSIC16 = Channel(
     frames_per_second=30,
     preset="ultrafast",
     encoder_options=_options(_INTRA, qp="33"),
-    expansion=12.2,
+    expansion=12.1,
     strip_amplitude=64,
     geometries=((None, "720p"),),
 )

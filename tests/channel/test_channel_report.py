@@ -185,9 +185,7 @@ def test_bursts_that_nobody_saw_are_named() -> None:
         survey.observe(damaged(SMALL, [], kind=kind, number=number))
     assert survey.missing == ["leader 1", "data 1", "data 2"]
     assert [each.name for each in survey.in_order] == ["leader 0", "data 0", "data 3"]
-    assert survey.verdict == (
-        "Damaged: 3 bursts are missing. Whether parity brings them back is for `bytereel verify` to say."
-    )
+    assert survey.verdict == ("Damaged: 3 bursts are missing. Whether parity brings them back, bytereel verify says.")
 
 
 Change = Callable[[int, Picture], Iterator[Picture]]

@@ -35,6 +35,11 @@ class Code(IntEnum):
     XOR = 1
 
 
+def fields_of_cells(colours: int, pixels: int, palette: str) -> tuple[int, int]:
+    """`Modulation.first` and `second` of cells of `pixels` (1 or 9) in that many colours of a palette of PALETTES."""
+    return colours.bit_length() - 1, 2 * (1 if pixels == 1 else 3) + PALETTES.index(palette)
+
+
 @dataclass(frozen=True, slots=True)
 class Modulation:
     """How the data area of a picture is read.
@@ -60,6 +65,13 @@ class Modulation:
     def palette(self) -> int:
         """0 `yuv`, 1 `ega`. CELLS only."""
         return self.second & 1
+
+    @property
+    def data_share(self) -> float:
+        """The share of a burst that is data."""
+        if self.code == Code.XOR:
+            return self.parity / (self.parity + 1)
+        return 1 - self.parity / 255
 
     @property
     def symbols(self) -> str:

@@ -92,7 +92,8 @@ def bar_chart(
     for row, (name, place) in enumerate((marks or {}).items()):
         x, y = (min(place, count - 1) + 0.5) * step, -6 - 13 * row
         parts.append(f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 8}" y2="{_HEIGHT}"/>')
-        parts.append(f'<text x="{x + 4:.1f}" y="{y}">{escaped(name)}</text>')
+        at, anchor = (x + 4, "start") if x < 0.8 * _WIDTH else (x - 4, "end")
+        parts.append(f'<text x="{at:.1f}" y="{y}" text-anchor="{anchor}">{escaped(name)}</text>')
     if limit is not None:
         x = min((limit + 1) * step, _WIDTH)
         parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y2="{_HEIGHT}"/>')

@@ -137,15 +137,16 @@ def _section(survey: "ChannelSurvey") -> str:
 
 def _facts(survey: "ChannelSurvey") -> dict[str, str]:
     modulation, raster, pictures = survey.modulation, survey.placement.raster, survey.pictures
-    counts = [f"{pictures[name]} {name}" for name in ("read", "grey", "doubled", "lost", "unread") if pictures[name]]
+    counts = [f"{pictures[name]} {name}" for name in ("read", "grey", "doubled", "unread") if pictures[name]]
+    gone = f"; {pictures['lost']} of the bursts' are not" if pictures["lost"] else ""
     return {
         "profile": survey.profile,
         "symbols": modulation.symbols,
         "protected by": modulation.protection,
         "written as": f"{raster.width} x {raster.height} ({raster.name})",
         "found": _placement_text(survey),
-        "pictures": f"{pictures['shown']} in the video: {', '.join(counts)}",
-        "missing": ", ".join(survey.missing[:8]) + (" ..." if len(survey.missing) > 8 else "") or "nothing",
+        "pictures": f"{pictures['shown']} in the video: {', '.join(counts)}{gone}",
+        "bursts missing": ", ".join(survey.missing[:8]) + (" ..." if len(survey.missing) > 8 else "") or "nothing",
         "bytes read": f"{survey.bytes_read:,}; {_percent(survey.error_rate)} wrong of the {_percent(survey.known)} "
         "of which that is known",
     }
