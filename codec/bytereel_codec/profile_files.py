@@ -197,7 +197,7 @@ def _expansion(base: Channel, modulation: Modulation) -> float:
     """About; a sign costs the same whichever coefficient it is of."""
     if modulation.family == Family.CELLS:
         return expansion_of(modulation)
-    return base.expansion * base.modulation.data_share / modulation.data_share
+    return base.expansion * (base.modulation.data_share / modulation.data_share)
 
 
 def _modulation(entry: _Entry, base: Modulation) -> Modulation:
