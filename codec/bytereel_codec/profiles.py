@@ -145,7 +145,7 @@ _RUGGED = Channel(
     frames_per_second=8,
     preset="superfast",
     encoder_options=_options(_GRID4, qp="43"),
-    expansion=1.27,
+    expansion=1.26,
     strip_amplitude=22,
 )
 _STREAM = Channel(
@@ -155,7 +155,7 @@ _STREAM = Channel(
     frames_per_second=1,
     preset="medium",
     encoder_options=_options(_GRID8, qp="44", subme="7"),
-    expansion=1.4,
+    expansion=1.35,
     strip_amplitude=25,
 )
 _CLASSIC16 = Channel(
