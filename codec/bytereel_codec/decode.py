@@ -89,7 +89,7 @@ def decode_file(
     name = None if target is None else str(target)
     is_part = (options.start > 0 or options.end is not None) and not options.salvage
     if is_part and "-" not in (str(source), name):  # what is read from a pipe or written to one cannot be taken back
-        with suppress(Integrity), _opened(source, options, part=True) as reel:
+        with suppress(Integrity), _opened(source, options, part=True) as reel:  # else: what is lost, all of it tells
             return _Decoding(reel, options).run(name)
     with _opened(source, options) as reel:
         return _Decoding(reel, options).run(name)

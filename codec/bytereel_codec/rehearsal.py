@@ -126,14 +126,16 @@ def with_proven_encoder(
     larger than `GROWTH_MAX` times what the profile states. Raises: as `rehearse`.
     """
     from bytereel_codec.burst_writer import encoding_of
-    from bytereel_codec.libav.pictures import can_encode
+    from bytereel_codec.libav.pictures import ENCODER_FAILED, can_encode
 
     size = geometry_of_profile(candidate, geometry, None)
     if not isinstance(size, BurstGeometry) or not can_encode(encoding_of(size)):
         return profile
     try:
         trials = rehearse(candidate, geometry=geometry, threads=threads, watch=watch)
-    except Temporary:  # the encoder gave up
+    except Temporary as error:
+        if error.error_id != ENCODER_FAILED:
+            raise
         return profile
     largest = size.channel.expansion * GROWTH_MAX
     is_proved = bool(trials) and all(trial.exact and trial.expansion <= largest for trial in trials)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bytereel_codec import rehearsal
 from bytereel_codec.burst_geometry import BurstGeometry
+from bytereel_codec.burst_writer import encoding_of
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Family
@@ -16,6 +17,7 @@ from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.layout import geometry_of_profile, layout_for
+from bytereel_codec.libav.pictures import can_encode
 from bytereel_codec.profiles import NVENC, PROFILES, Profile, coded_by_card
 from bytereel_codec.rehearsal import (
     PICTURES,
@@ -192,3 +194,40 @@ def test_a_source_that_is_small_or_of_unknown_size_is_worth_no_rehearsal() -> No
     assert best_coded(PROFILES["archive"], 1 << 40, Device.AUTO, watch=trials.append) is PROFILES["archive"]
     assert best_coded(PROFILES["rugged"], 1 << 40, Device.CPU, watch=trials.append) is PROFILES["rugged"]
     assert trials == []
+
+
+def test_an_encoder_that_opens_once_and_then_gives_up_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = small(PROFILES["classic16"])
+    candidate = coded_by_card(profile)
+    geometry = geometry_of_profile(candidate, None, None)
+    assert isinstance(geometry, BurstGeometry)
+    if can_encode(encoding_of(geometry)):
+        pytest.skip("a card answers here")
+    monkeypatch.setattr("bytereel_codec.libav.pictures.can_encode", lambda encoding: True)
+    trials: list[Trial] = []
+    assert with_proven_encoder(profile, candidate, watch=trials.append) is profile
+    assert trials == []
+
+
+def test_a_profile_that_claims_nothing_proves_no_encoder() -> None:
+    profile = replace(small(PROFILES["balanced"]), rehearsal=())
+    assert with_proven_encoder(profile, coded_by(profile, subme="1")) is profile
+
+
+def test_a_full_disk_is_not_taken_for_an_encoder_that_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> list[Trial]:
+        raise Temporary("target.full", "no space left")
+
+    monkeypatch.setattr(rehearsal, "survives", full)
+    profile = small(PROFILES["balanced"])
+    with pytest.raises(Temporary):
+        with_proven_encoder(profile, coded_by(profile, subme="1"))
+
+
+def test_a_recipe_that_the_pictures_do_not_suit_is_a_trial_that_failed_and_the_others_go_on() -> None:
+    recipes = ["lossless:crop=300", "copy"]
+    refused, copied = survives(PROFILES["rugged"], recipes, sample=SAMPLE, geometry="360p")
+    assert not refused.exact
+    assert "crop" in refused.why or "pixels" in refused.why or "pictures" in refused.why
+    assert (refused.delivered_bytes, refused.codewords) == (0, 0)
+    assert copied.exact

@@ -5,6 +5,7 @@ Source: libavcodec `libx264` and `h264_nvenc`; ITU-T H.264 annex B.
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
@@ -23,6 +24,7 @@ from bytereel_codec.profiles import LIBX264
 _log = logging.getLogger(__name__)
 _PIXELS_MAX = 3840 * 2160
 _FORMATS = ("yuv420p", "yuvj420p", "yuv420p10le")
+ENCODER_FAILED = "encoder.failed"
 _NAL_SPS, _NAL_PPS = 7, 8
 _NOT_PICTURE = (6, _NAL_SPS, _NAL_PPS, 9)  # SEI and access unit delimiters say nothing that a reel needs
 
@@ -79,11 +81,17 @@ def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]])
     Where the options allow B-pictures, data pictures become such, and the grey ones between them I and P. The planes
     are read before the next is asked for. Raises: Temporary `encoder.failed`.
     """
-    try:
+    with _translated(encoding):
         return _coded_pictures(encoding, pictures)
+
+
+@contextmanager
+def _translated(encoding: Encoding) -> Iterator[None]:
+    try:
+        yield
     except av.FFmpegError as error:
         raise Temporary(
-            "encoder.failed",
+            ENCODER_FAILED,
             f"{encoding.encoder} gave up: {error.strerror}",
             hint="a card encodes so many streams at once: take fewer workers, or --device cpu",
         ) from error
@@ -106,9 +114,10 @@ def _coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]
 
 
 def parameter_sets(encoding: Encoding) -> tuple[bytes, bytes]:
-    """The SPS and PPS of that encoder's stream, without start codes."""
-    context = _encoder(encoding)
-    context.encode(None)
+    """The SPS and PPS of that encoder's stream, without start codes. Raises: Temporary `encoder.failed`."""
+    with _translated(encoding):
+        context = _encoder(encoding)
+        context.encode(None)
     units = {unit[0] & 31: unit for unit in _nal_units(context.extradata or b"")}
     return bytes(units[_NAL_SPS]), bytes(units[_NAL_PPS])
 
