@@ -24,7 +24,8 @@ from bytereel_codec.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.macroblocks import HEADER_BYTES
 from bytereel_codec.ranged import RangedReader, buffered_file
-from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import FrameKey, ReelFrames
 

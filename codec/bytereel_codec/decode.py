@@ -22,7 +22,8 @@ from bytereel_codec.losses import Losses
 from bytereel_codec.names import safe_name
 from bytereel_codec.opening import opened_reel
 from bytereel_codec.ranged import Buffer
-from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.sink import StreamTarget, Target, TargetFile
 from bytereel_codec.threads import Progress, run_in_threads
 

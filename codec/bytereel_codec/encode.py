@@ -25,7 +25,8 @@ from bytereel_codec.leader import Leader
 from bytereel_codec.parity import ParityShape, parity_shape, write_parity_segment
 from bytereel_codec.profiles import Profile, profile_named
 from bytereel_codec.ranged import FileReader
-from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter

@@ -15,6 +15,7 @@ from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity
 from bytereel_codec.ranged import BytesReader, FileReader, RangedReader, buffered_file, read_range
 from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.sample_stream import KeptFrames
 from bytereel_codec.scan import frames_of_reel, is_readable, is_reel, no_reel
 from bytereel_codec.sink import TargetFile, write_error
@@ -187,7 +188,7 @@ def fully_indexed(reader: RangedReader, secret: Secret | None, reel_id: bytes | 
     reel = Reel(reader, frames_of_reel(reader, reel_id), secret)
     if not reel.frames.is_complete():
         reel.look_thoroughly()
-    reel.learn_end()
+    ReelReader(reel).learn_end()
     return reel
 
 

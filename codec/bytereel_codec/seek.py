@@ -21,7 +21,8 @@ from bytereel_codec.layout import Layout
 from bytereel_codec.leader import Leader
 from bytereel_codec.opening import fully_indexed, opened_reel, reel_in_bursts
 from bytereel_codec.ranged import FileReader, RangedReader, read_range
-from bytereel_codec.reel import Block, Reel, ReelReader
+from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import Block, ReelReader
 from bytereel_codec.scan import FrameKey, ReelFrames, find_frames, no_reel
 
 _HEAD_BYTES = 16 << 10

@@ -30,7 +30,7 @@ from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
 from bytereel_codec.ranged import FileReader
 from bytereel_codec.recipes import Recipe as Recoding
-from bytereel_codec.reel import frames_of_reel
+from bytereel_codec.scan import frames_of_reel
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent / "codec"))

@@ -20,7 +20,7 @@ from bytereel_codec.parity import parity_shape, write_parity_segment
 from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
 from bytereel_codec.profiles import PROFILES, Profile
 from bytereel_codec.ranged import RangedReader, read_range
-from bytereel_codec.reel import ReelReader
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
 from bytereel_codec.version import SOFTWARE
 

@@ -15,7 +15,8 @@ from bytereel_codec.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.leader import tree_digest
 from bytereel_codec.names import REEL_SUFFIX, safe_name
 from bytereel_codec.ranged import RangedReader
-from bytereel_codec.reel import Reel, ReelReader
+from bytereel_codec.reel import Reel
+from bytereel_codec.reel_reader import ReelReader
 from bytereel_codec.seek import reel_of
 
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
