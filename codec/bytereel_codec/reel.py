@@ -1,8 +1,8 @@
 """A reel that is there: its frames found, and what parity brings back of them.
 
-`Reel` is shared by threads; each thread reads through a `reel_reader.ReelReader` of its own. Where frames lie is told by the
-segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every byte; in
-a video of bursts, by a search for their strips.
+`Reel` is shared by threads; each thread reads through a `reel_reader.ReelReader` of its own. Where frames lie is told
+by the segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every
+byte; in a video of bursts, by a search for their strips.
 """
 
 import threading
