@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
-from bytereel_codec.burst_geometry import BurstGeometry
-from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel_report import ChannelSurvey, survey_channel
+from bytereel_codec.channel.symbols.modulator import Bytes
 from bytereel_codec.errors import BytereelError, Permanent
-from bytereel_codec.kinds import Kind
-from bytereel_codec.layout import geometry_of_profile
+from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.recode import recode
-from bytereel_codec.profiles import PROFILES
-from bytereel_codec.recipes import Recipe
-from bytereel_codec.rehearsal import sample_bytes_for
+from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.profiles import PROFILES
+from bytereel_codec.profiles.recipes import Recipe
+from bytereel_codec.reel.layout import geometry_of_profile
+from bytereel_codec.trials.rehearsal import sample_bytes_for
+from bytereel_codec.trials.survey import ChannelSurvey, survey_channel
 
 from bench.channel_rows import ENCODE_MIN, measure_parity, measure_symbols, measure_youbit
 from bench.measure import Place, random_file

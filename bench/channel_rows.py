@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel.modulators import modulator_for
+from bytereel_codec.channel.on_device import modulator_for
 from bytereel_codec.channel.raster import Picture, Raster
-from bytereel_codec.channel.reed_solomon import correct, encode
-from bytereel_codec.profiles import Channel
+from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.codes.reed_solomon import correct, encode
+from bytereel_codec.profiles.profiles import Channel
 
 from bench.measure import MEBIBYTE, Place, random_file, run_process
 from bench.rows import Row

@@ -9,7 +9,7 @@ from bench.measure import COMMAND, MEBIBYTE, Place, random_file, run_process
 from bench.rows import Row
 
 if TYPE_CHECKING:
-    from bytereel_codec.ranged import RangedReader
+    from bytereel_codec.files.ranged import RangedReader
 
 EXPANSION_MAX = 1.006
 SMALL_REEL_KIB_MAX = 32
@@ -66,7 +66,7 @@ def measure_expansion(place: Place, size: int) -> Iterator[Row]:
 def measure_range(place: Place, size: int) -> Iterator[Row]:
     """What `open_reel` reads for 1 MiB from the middle, the opening included."""
     from bytereel_codec import EncodeOptions, encode_file, open_reel
-    from bytereel_codec.ranged import FileReader
+    from bytereel_codec.files.ranged import FileReader
 
     source, reel = random_file(place.fresh("source"), size), place.fresh("reel.mp4")
     encode_file(source, reel, EncodeOptions(workers=2))

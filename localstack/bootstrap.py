@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from bytereel.adapters.aws import code_of, make_client, meaning_of, translated
 from bytereel.adapters.checkup import missing_in_queues, missing_in_table
-from bytereel.adapters.dynamodb_table import create_table
-from bytereel.adapters.sqs import create_queues
+from bytereel.adapters.dynamodb.table import create_table
+from bytereel.adapters.sqs.queue import create_queues
 from bytereel.cli.exits import exit_code_of
 from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.messages import INTAKE

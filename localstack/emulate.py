@@ -23,7 +23,7 @@ from types import FrameType
 
 import psutil
 from bytereel.cli.exits import exit_code_of
-from bytereel.cli.output import shown
+from bytereel.cli.printing.output import shown
 from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.model import Job
 from bytereel.ports import JobTable

@@ -7,17 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bytereel_codec.decode import DecodeOptions, DecodeReport, decode_file, verify
-    from bytereel_codec.encode import EncodeOptions, EncodeSummary, encode_file
-    from bytereel_codec.envelope import Secret, secret_from_files
     from bytereel_codec.errors import BytereelError, Integrity, Permanent, Temporary
-    from bytereel_codec.seek import ReelDescription, inspect, open_reel
+    from bytereel_codec.frame.envelope import Secret, secret_from_files
+    from bytereel_codec.reading.decode import DecodeOptions, DecodeReport, decode_file, verify
+    from bytereel_codec.reading.reel_file import ReelDescription, inspect, open_reel
+    from bytereel_codec.writing.encode import EncodeOptions, EncodeSummary, encode_file
 
 _HOMES = {
-    "encode": ("EncodeOptions", "EncodeSummary", "encode_file"),
-    "decode": ("DecodeOptions", "DecodeReport", "decode_file", "verify"),
-    "seek": ("ReelDescription", "inspect", "open_reel"),
-    "envelope": ("Secret", "secret_from_files"),
+    "writing.encode": ("EncodeOptions", "EncodeSummary", "encode_file"),
+    "reading.decode": ("DecodeOptions", "DecodeReport", "decode_file", "verify"),
+    "reading.reel_file": ("ReelDescription", "inspect", "open_reel"),
+    "frame.envelope": ("Secret", "secret_from_files"),
     "errors": ("BytereelError", "Integrity", "Permanent", "Temporary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

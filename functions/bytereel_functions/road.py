@@ -66,6 +66,6 @@ def road_of(settings: Settings, home: Home, conversions: Conversions) -> Road:
 @cache
 def warm_kernels() -> None:
     """Compile the kernels, or load them from numba's cache, before the first segment."""
-    from bytereel_codec.macroblocks import warm_up
+    from bytereel_codec.video.macroblocks import warm_up
 
     warm_up()

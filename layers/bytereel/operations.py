@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from bytereel.dispatch import carry_on
 from bytereel.errors import Permanent, TransitionRefused
 from bytereel.events import jobs_in
 from bytereel.model import (
@@ -20,7 +21,6 @@ from bytereel.model import (
 )
 from bytereel.ports import JobTable, Ports
 from bytereel.reading import every_segment
-from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bytereel_codec.ranged import RangedReader
+from bytereel_codec.files.ranged import RangedReader
 
 from bytereel.conversions import FinishedSegment
 from bytereel.model import WORK, ObjectInfo, ObjectRef, Segment

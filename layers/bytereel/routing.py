@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bytereel_codec.names import fitted_name
+from bytereel_codec.files.names import fitted_name
 
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bytereel.adapters.bucket_inbox import BucketInbox
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.folder_objects import FolderObjects
-from bytereel.adapters.inbox import EmbeddedInbox
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_jobs import SqliteJobs
-from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.folder.inbox import EmbeddedInbox
+from bytereel.adapters.folder.objects import FolderObjects
+from bytereel.adapters.s3.inbox import BucketInbox
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.jobs import SqliteJobs
+from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.conversions import Conversion
 from bytereel.errors import Permanent
 from bytereel.model import BUCKETS, INBOX, ObjectRef
@@ -26,9 +26,9 @@ from bytereel.settings import Settings
 
 if TYPE_CHECKING:
     from bytereel.adapters.aws import Clients
-    from bytereel.adapters.dynamodb import DynamoJobs
-    from bytereel.adapters.s3 import S3Objects
-    from bytereel.adapters.sqs import SqsQueue
+    from bytereel.adapters.dynamodb.jobs import DynamoJobs
+    from bytereel.adapters.s3.objects import S3Objects
+    from bytereel.adapters.sqs.queue import SqsQueue
 
 DROP_FOLDERS = ("archive", "restore")
 """Made in every inbox folder, so that a file can be dropped there."""
@@ -136,7 +136,7 @@ def _make_folders(paths: Sequence[Path]) -> None:
 def open_objects(settings: Settings, clients: "Clients | None" = None) -> "S3Objects":
     """The S3 store that the settings name. Raises: Permanent `cloud.not_installed`; as `make_client`."""
     client = (clients or clients_of(settings))("s3")
-    from bytereel.adapters.s3 import S3Objects
+    from bytereel.adapters.s3.objects import S3Objects
 
     return S3Objects(client, settings.places)
 
@@ -144,7 +144,7 @@ def open_objects(settings: Settings, clients: "Clients | None" = None) -> "S3Obj
 def open_jobs(settings: Settings, clients: "Clients | None" = None) -> "DynamoJobs":
     """The table that the settings name. Raises: as `open_objects`."""
     client = (clients or clients_of(settings))("dynamodb")
-    from bytereel.adapters.dynamodb import DynamoJobs
+    from bytereel.adapters.dynamodb.jobs import DynamoJobs
 
     assert settings.table is not None
     return DynamoJobs(client, settings.table, keep_seconds=2 * settings.keep_done_days * DAY_SECONDS)
@@ -153,7 +153,7 @@ def open_jobs(settings: Settings, clients: "Clients | None" = None) -> "DynamoJo
 def open_queue(settings: Settings, clients: "Clients | None" = None) -> "SqsQueue":
     """The queues that the settings name. Raises: as `open_objects`."""
     client = (clients or clients_of(settings))("sqs")
-    from bytereel.adapters.sqs import SqsQueue
+    from bytereel.adapters.sqs.queue import SqsQueue
 
     assert settings.queues is not None
     return SqsQueue(client, settings.queues)
@@ -207,8 +207,8 @@ def load_conversions(settings: Settings) -> Conversions:
 
     Raises: Permanent for a passphrase or key that cannot be used.
     """
-    from bytereel_codec.envelope import secret_from_files
-    from bytereel_codec.profiles import PROFILES
+    from bytereel_codec.frame.envelope import secret_from_files
+    from bytereel_codec.profiles.profiles import PROFILES
 
     from bytereel.conversions.archive import ArchiveConversion
     from bytereel.conversions.restore import RestoreConversion
@@ -216,7 +216,7 @@ def load_conversions(settings: Settings) -> Conversions:
     secret = secret_from_files(settings.passphrase_file, settings.key_file)
     profiles = dict(PROFILES)
     if settings.profiles_file:
-        from bytereel_codec.profile_files import load_profiles
+        from bytereel_codec.profiles.files import load_profiles
 
         profiles |= load_profiles(settings.profiles_file)
     found: tuple[Conversion, ...] = (

@@ -12,26 +12,26 @@ from typing import Any
 import av
 import numpy as np
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.memory_queue import MemoryQueue
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.memory.queue import MemoryQueue
 from bytereel.conversions import Conversion
 from bytereel.messages import INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, Job, JobState, ObjectRef, job_id_of
 from bytereel.ports import Ports
 from bytereel.workers.delivery import Delivery, DeliveryLimits
-from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.raster import Picture, raster_named
 from bytereel_codec.channel.strip import StripHeader, read
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES
-from bytereel_codec.kinds import Kind
-from bytereel_codec.layout import geometry_of_profile
+from bytereel_codec.frame.geometry import FRAME_RESERVED_BYTES
+from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.planes import lines_of
 from bytereel_codec.libav.recode import recode
-from bytereel_codec.profiles import PROFILES, Profile
-from bytereel_codec.recipes import Recipe
+from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.profiles import PROFILES, Profile
+from bytereel_codec.profiles.recipes import Recipe
+from bytereel_codec.reel.layout import geometry_of_profile
 from reels import made
 
 HARD = {

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bytereel_codec import decode_file
-from bytereel_codec.burst_reader import BURST_BYTES_MAX, BurstReader
+from bytereel_codec.bursts.reader import BURST_BYTES_MAX, BurstReader
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.modulation import Code, Family, Modulation
-from bytereel_codec.channel.placement import Area, Placement, Placer
+from bytereel_codec.channel.placing.placement import Area, Placement, Placer
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.channel.strip import StripHeader, draw
-from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.kinds import Kind
-from bytereel_codec.profiles import PROFILES, USER_DEFINED
-from bytereel_codec.sample_stream import KeptFrames
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.profiles.profiles import PROFILES, USER_DEFINED
+from bytereel_codec.video.kept_frames import KeptFrames
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 
 RASTER = RASTERS["144p"]
 WHOLE = Placement(RASTER, 0, 0, RASTER.width, RASTER.height, Area(0, 0, RASTER.width, RASTER.height))

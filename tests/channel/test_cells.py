@@ -6,11 +6,11 @@ from itertools import product
 import av
 import numpy as np
 import pytest
-from bytereel_codec.channel.cells import Cells
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.modulator import MARGIN_NOMINAL
-from bytereel_codec.channel.palettes import colours_of, nearest_table
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster, raster_named
+from bytereel_codec.channel.symbols.cells import Cells
+from bytereel_codec.channel.symbols.modulator import MARGIN_NOMINAL
+from bytereel_codec.channel.symbols.palettes import colours_of, nearest_table
 from bytereel_codec.errors import Permanent
 from hypothesis import given, settings
 from hypothesis import strategies as st

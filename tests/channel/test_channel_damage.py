@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from bytereel_codec import Integrity
 from bytereel_codec.channel.raster import Picture
-from bytereel_codec.kinds import Kind
-from bytereel_codec.profiles import PROFILES
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.profiles.profiles import PROFILES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lossy_reels import (

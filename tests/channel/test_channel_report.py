@@ -9,22 +9,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bytereel_codec.burst_figures import Cliff
-from bytereel_codec.burst_reader import BurstReport
-from bytereel_codec.channel import xor_blocks
+from bytereel_codec.bursts.reader import BurstReport
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.byte_places import lost_bytes, macroblock_of_bytes
 from bytereel_codec.channel.modulation import Code, Family, Modulation
-from bytereel_codec.channel.modulators import modulator_for
+from bytereel_codec.channel.on_device import modulator_for
 from bytereel_codec.channel.raster import RASTERS, Picture
-from bytereel_codec.channel.reed_solomon import correct, encode
 from bytereel_codec.channel.strip import read
-from bytereel_codec.channel_report import ChannelSurvey, survey_channel
-from bytereel_codec.encode import EncodeOptions, encode_file
+from bytereel_codec.codes import xor_blocks
+from bytereel_codec.codes.reed_solomon import correct, encode
 from bytereel_codec.errors import Permanent
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.libav.images import outlined, picture_at, png_of
 from bytereel_codec.libav.planes import lines_of
+from bytereel_codec.trials.figures import Cliff
+from bytereel_codec.trials.survey import ChannelSurvey, survey_channel
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

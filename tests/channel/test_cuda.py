@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from bytereel_codec.channel import device as devices
-from bytereel_codec.channel import reed_solomon
 from bytereel_codec.channel.device import Device, chosen, column_code, has_card
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.modulator import Modulator
-from bytereel_codec.channel.modulators import modulator_for
+from bytereel_codec.channel.on_device import modulator_for
 from bytereel_codec.channel.raster import Picture, Raster
+from bytereel_codec.channel.symbols.modulator import Modulator
+from bytereel_codec.codes import reed_solomon
 from bytereel_codec.errors import Permanent
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,7 +177,7 @@ def test_all_of_it_holds_in_the_simulator() -> None:
 
 def test_nothing_of_cuda_is_loaded_before_it_is_asked_for() -> None:
     code = (
-        "import sys, bytereel_codec, bytereel_codec.channel.modulators as m\n"
+        "import sys, bytereel_codec, bytereel_codec.channel.on_device as m\n"
         "from bytereel_codec.channel.device import Device, column_code\n"
         "from bytereel_codec.channel.modulation import Family, Modulation\n"
         "from bytereel_codec.channel.raster import RASTERS\n"

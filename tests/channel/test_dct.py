@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bytereel_codec.channel.dct4 import Dct4
-from bytereel_codec.channel.dct8 import Dct8
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.modulator import MARGIN_NOMINAL, Modulator
 from bytereel_codec.channel.raster import RASTERS, Picture, Raster
+from bytereel_codec.channel.symbols.dct4 import Dct4
+from bytereel_codec.channel.symbols.dct8 import Dct8
+from bytereel_codec.channel.symbols.modulator import MARGIN_NOMINAL, Modulator
 from bytereel_codec.errors import Permanent
 from hypothesis import given, settings
 from hypothesis import strategies as st

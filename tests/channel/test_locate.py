@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bytereel_codec.channel.locate import locate
 from bytereel_codec.channel.modulation import Family, Modulation
-from bytereel_codec.channel.placement import Area, Placement, Placer
+from bytereel_codec.channel.placing.locate import locate
+from bytereel_codec.channel.placing.placement import Area, Placement, Placer
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, RASTERS, Picture, Raster
 from bytereel_codec.channel.strip import StripHeader, draw
 from bytereel_codec.errors import Permanent
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

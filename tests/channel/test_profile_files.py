@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from bytereel_codec.channel.modulation import Code, Family
 from bytereel_codec.errors import Permanent
-from bytereel_codec.profile_files import FILE_BYTES_MAX, PROFILES_MAX, load_profiles
-from bytereel_codec.profiles import PROFILES, USER_DEFINED, Channel, Profile
-from bytereel_codec.rehearsal import Trial, check_profile, survives
+from bytereel_codec.profiles.files import FILE_BYTES_MAX, PROFILES_MAX, load_profiles
+from bytereel_codec.profiles.profiles import PROFILES, USER_DEFINED, Channel, Profile
+from bytereel_codec.trials.rehearsal import Trial, check_profile, survives
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import pytest
-from bytereel_codec.decode import decode_file
 from bytereel_codec.errors import Permanent, Temporary
 from bytereel_codec.libav.recode import recode
-from bytereel_codec.recipes import STEPS_MAX, Recipe, Step
+from bytereel_codec.profiles.recipes import STEPS_MAX, Recipe, Step
+from bytereel_codec.reading.decode import decode_file
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,8 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from bytereel_codec.channel.reed_solomon import correct, encode
-from bytereel_codec.erasure import multiply
+from bytereel_codec.codes.erasure import multiply
+from bytereel_codec.codes.reed_solomon import correct, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reedsolo import ReedSolomonError, RSCodec

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bytereel_codec import rehearsal
-from bytereel_codec.burst_geometry import BurstGeometry
-from bytereel_codec.burst_writer import encoding_of
+from bytereel_codec.bursts.writer import encoding_of
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Family
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES
-from bytereel_codec.layout import geometry_of_profile, layout_for
+from bytereel_codec.frame.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.libav.pictures import can_encode
-from bytereel_codec.profiles import NVENC, PROFILES, Profile, coded_by_card
-from bytereel_codec.rehearsal import (
+from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.profiles import NVENC, PROFILES, Profile, coded_by_card
+from bytereel_codec.reel.layout import geometry_of_profile, layout_for
+from bytereel_codec.trials import rehearsal
+from bytereel_codec.trials.rehearsal import (
     PICTURES,
     WORTH_A_REHEARSAL_BYTES,
     Trial,

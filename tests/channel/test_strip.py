@@ -11,7 +11,7 @@ from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, RASTERS, Picture, Raster
 from bytereel_codec.channel.strip import StripHeader, draw, parse_strip, read
 from bytereel_codec.channel.strip_kernels import STRIP_BYTES, STRIP_MASK
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

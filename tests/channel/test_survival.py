@@ -29,9 +29,9 @@ from bytereel_codec import (
     verify,
 )
 from bytereel_codec.channel.raster import Picture
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
-from bytereel_codec.profiles import PROFILES
+from bytereel_codec.profiles.profiles import PROFILES
 from lossy_reels import (
     HARD,
     Road,
@@ -231,7 +231,7 @@ def test_a_part_is_decoded_without_looking_at_the_rest(tmp_path: Path, monkeypat
             shown += 1
             yield picture
 
-    monkeypatch.setattr("bytereel_codec.burst_video.shown_pictures", counted)
+    monkeypatch.setattr("bytereel_codec.reading.burst_video.shown_pictures", counted)
     content = noise(1_000_000)
     path = tmp_path / "video"
     path.write_bytes(through(made(content, profile=short_bursts("rugged", 16), geometry="144p"), "copy:mkv"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bytereel_codec.channel.xor_blocks import BLOCK_BYTES, SLOT_BYTES, capacity, correct, encode
+from bytereel_codec.codes.xor_blocks import BLOCK_BYTES, SLOT_BYTES, capacity, correct, encode
 from bytereel_codec.errors import Permanent
 from crc32c import crc32c
 from hypothesis import given, settings

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bytereel_codec import DecodeOptions, EncodeOptions, Integrity, Permanent, Secret, decode_file, encode_file
-from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.header import FrameHeader
-from bytereel_codec.kinds import Kind
-from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, PictureWriter
-from bytereel_codec.ranged import BytesReader
-from bytereel_codec.scan import find_frames
+from bytereel_codec.files.ranged import BytesReader
+from bytereel_codec.frame.geometry import GEOMETRIES
+from bytereel_codec.frame.header import FrameHeader
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.reading.scan import find_frames
+from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, PictureWriter
 
 SMALL = GEOMETRIES["144p"]
 SPAN = SMALL.span_bytes

@@ -9,15 +9,15 @@ import av
 import numpy as np
 import pytest
 from bytereel_codec import Permanent, decode_file
-from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.kinds import Kind
+from bytereel_codec.files.ranged import BytesReader
+from bytereel_codec.frame.geometry import GEOMETRIES
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.whitening import whitening_table
 from bytereel_codec.libav.samples import decoded_pictures
-from bytereel_codec.picture import PictureReader
-from bytereel_codec.ranged import BytesReader
-from bytereel_codec.scan import find_frames
-from bytereel_codec.whitening import whitening_table
+from bytereel_codec.reading.scan import find_frames
+from bytereel_codec.video.picture import PictureReader
 
-from bytereel_codec.header import HEADER_MASK, whitening_shift  # isort: skip
+from bytereel_codec.frame.header import HEADER_MASK, whitening_shift  # isort: skip
 from reels import SPAN, chunks_of, made, restored
 
 CONTENT = random.Random(9).randbytes(5 * SPAN + 321)

@@ -5,10 +5,11 @@ import random
 import crc32c
 import numpy as np
 import pytest
-from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.h264 import slice_start
-from bytereel_codec.header import whitening_shift
-from bytereel_codec.macroblocks import (
+from bytereel_codec.frame.geometry import GEOMETRIES
+from bytereel_codec.frame.header import whitening_shift
+from bytereel_codec.frame.whitening import whitening_table
+from bytereel_codec.video.h264 import slice_start
+from bytereel_codec.video.macroblocks import (
     HEADER_BYTES,
     MACROBLOCK_BYTES,
     MACROBLOCK_CODED_BYTES,
@@ -16,8 +17,7 @@ from bytereel_codec.macroblocks import (
     read_macroblocks,
     write_macroblocks,
 )
-from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, PictureReader, PictureWriter
-from bytereel_codec.whitening import whitening_table
+from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, PictureReader, PictureWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reels import FORGED_ID, SMALL, forged_header

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from bytereel_codec import open_reel
-from bytereel_codec.ranged import BytesReader
+from bytereel_codec.files.ranged import BytesReader
 from reels import made
 
 CONTENTS = {

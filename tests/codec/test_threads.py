@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import count, islice
 
 import pytest
-from bytereel_codec.threads import ahead
+from bytereel_codec.files.threads import ahead
 
 
 def test_items_come_in_order_and_none_is_missing() -> None:

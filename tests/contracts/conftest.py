@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 from bytereel.adapters.aws import make_client
 from bytereel.adapters.clock import ManualClock, SystemClock
-from bytereel.adapters.dynamodb import DynamoJobs
-from bytereel.adapters.dynamodb_table import create_table
-from bytereel.adapters.folder_objects import FolderObjects
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.memory_queue import MemoryQueue
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_jobs import SqliteJobs
-from bytereel.adapters.sqlite_queue import SqliteQueue
-from bytereel.adapters.sqs import SqsQueue, create_queues
+from bytereel.adapters.dynamodb.jobs import DynamoJobs
+from bytereel.adapters.dynamodb.table import create_table
+from bytereel.adapters.folder.objects import FolderObjects
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.memory.queue import MemoryQueue
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.jobs import SqliteJobs
+from bytereel.adapters.sqlite.queue import SqliteQueue
+from bytereel.adapters.sqs.queue import SqsQueue, create_queues
 from bytereel.ports import JobTable, ObjectStore, Queue
 from moto import mock_aws
 from s3_stores import S3_STORES, StoreBucket, client_of, made

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
-from bytereel.adapters.s3 import S3Objects
+from bytereel.adapters.s3.objects import S3Objects
 from bytereel.model import BUCKETS, Place
 
 from localstack.servers import REGION, Server

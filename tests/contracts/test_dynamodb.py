@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from bytereel.adapters import dynamodb_calls
-from bytereel.adapters import dynamodb_rows as rows
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.dynamodb import DynamoJobs
-from bytereel.adapters.dynamodb_table import BY_SILENCE, INDEXES, TTL_ATTRIBUTE, create_table, definition_of
-from bytereel.adapters.memory_jobs import MemoryJobs
+from bytereel.adapters.dynamodb import calls as dynamodb_calls
+from bytereel.adapters.dynamodb import rows
+from bytereel.adapters.dynamodb.jobs import DynamoJobs
+from bytereel.adapters.dynamodb.table import BY_SILENCE, INDEXES, TTL_ATTRIBUTE, create_table, definition_of
+from bytereel.adapters.memory.jobs import MemoryJobs
 from bytereel.errors import BytereelError, LeaseLost, Permanent, Temporary, TransitionRefused
 from bytereel.model import JOB_TRANSITIONS, Job, JobState, ObjectRef, Segment, SegmentState
 from bytereel.ports import StageProgress

@@ -7,13 +7,15 @@ import sqlite3
 import time
 
 import pytest
-from bytereel.adapters import inbox, sqlite_jobs, sqlite_queue
 from bytereel.adapters.clock import ManualClock, SystemClock
-from bytereel.adapters.folder_objects import FolderObjects
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_jobs import SqliteJobs
-from bytereel.adapters.sqlite_queue import SqliteQueue
-from bytereel.adapters.sqlite_schema import SCHEMA_VERSION
+from bytereel.adapters.folder import inbox
+from bytereel.adapters.folder.objects import FolderObjects
+from bytereel.adapters.sqlite import jobs as sqlite_jobs
+from bytereel.adapters.sqlite import queue as sqlite_queue
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.jobs import SqliteJobs
+from bytereel.adapters.sqlite.queue import SqliteQueue
+from bytereel.adapters.sqlite.schema import SCHEMA_VERSION
 from bytereel.errors import Integrity, Permanent, Temporary
 from bytereel.model import ObjectRef
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.folder_objects import FolderObjects
-from bytereel.adapters.inbox import EmbeddedInbox
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.folder.inbox import EmbeddedInbox
+from bytereel.adapters.folder.objects import FolderObjects
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.errors import Permanent, Temporary
 from bytereel.messages import INTAKE
 from bytereel.model import ObjectRef

@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from boto3.session import Session
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.memory_queue import MemoryQueue
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.memory.queue import MemoryQueue
 from bytereel.adapters.minio import LINE_BYTES_MAX, MinioEvents
 from bytereel.errors import BytereelError, Permanent, Temporary
 from bytereel.events import sources_in

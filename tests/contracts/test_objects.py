@@ -4,7 +4,7 @@ import itertools
 
 import crc32c
 import pytest
-from bytereel.adapters.s3 import S3Objects
+from bytereel.adapters.s3.objects import S3Objects
 from bytereel.errors import Integrity, Permanent
 from bytereel.model import ObjectRef
 from bytereel.ports import Part

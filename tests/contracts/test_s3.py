@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import crc32c
 import pytest
 from bytereel.adapters.aws import make_client
-from bytereel.adapters.s3 import S3Objects
+from bytereel.adapters.s3.objects import S3Objects
 from bytereel.errors import Integrity, Permanent, Temporary
 from bytereel.model import ObjectRef, Place
 from bytereel.ports import Part
@@ -29,7 +29,7 @@ def bucket(request):
 @pytest.fixture
 def short_parts(monkeypatch):
     """Streams are cut into parts as short as S3 takes, so that tests need not send much."""
-    monkeypatch.setattr("bytereel.adapters.s3_parts.FIRST_PART_BYTES", 5 * MIB)
+    monkeypatch.setattr("bytereel.adapters.s3.parts.FIRST_PART_BYTES", 5 * MIB)
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_queue import MemoryQueue
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_jobs import SqliteJobs
-from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.queue import MemoryQueue
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.jobs import SqliteJobs
+from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.errors import BytereelError
 from bytereel.model import JOB_TRANSITIONS, Job, JobState, Message, ObjectRef, Segment
 from hypothesis import settings

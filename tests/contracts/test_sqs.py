@@ -10,14 +10,15 @@ from contextlib import contextmanager
 
 import pytest
 from botocore.awsrequest import AWSResponse
-from bytereel.adapters import aws, sqs_calls
+from bytereel.adapters import aws
 from bytereel.adapters.aws import make_client
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.sqs import LOOKS_BEFORE_WAITING, RETENTION_SECONDS, UNREADABLE_MAX, SqsQueue, create_queues
-from bytereel.adapters.sqs_calls import BATCH_BYTES_MAX, BATCH_MAX, TEXT_BYTES_MAX, batches_of
-from bytereel.adapters.sqs_letters import REASON_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.sqs import calls as sqs_calls
+from bytereel.adapters.sqs.calls import BATCH_BYTES_MAX, BATCH_MAX, TEXT_BYTES_MAX, batches_of
+from bytereel.adapters.sqs.letters import REASON_CHARACTERS_MAX, TEXT_CHARACTERS_MAX
+from bytereel.adapters.sqs.queue import LOOKS_BEFORE_WAITING, RETENTION_SECONDS, UNREADABLE_MAX, SqsQueue, create_queues
 from bytereel.errors import Permanent, Temporary
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.ports import Ports

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bytereel_codec.encode import EncodeOptions, encode_file
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from command_line import COMMAND, SECONDS_MAX, Answer, Cli, environment
 
 pytestmark = pytest.mark.e2e
@@ -114,7 +114,7 @@ def test_any_name_survives_the_way(cli: Cli) -> None:
 
 
 def test_no_name_in_a_reel_leaves_the_folder(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bytereel_codec.sources.cut_name", lambda name: name)
+    monkeypatch.setattr("bytereel_codec.writing.sources.cut_name", lambda name: name)
     (cli.folder / "plain").write_bytes(b"content")
     for number, name in enumerate(("../../escaped", str(cli.folder.parent / "escaped"), "..")):
         made = cli.folder / f"{number}.mp4"

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from bytereel_codec.encode import EncodeOptions, encode_file
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from command_line import Cli
 
 pytestmark = pytest.mark.e2e

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from bytereel.cli.road import RESTORE_PROFILES
+from bytereel.cli.commands.road import RESTORE_PROFILES
 from bytereel.conversions.restore import RestoreConversion
 from bytereel.model import Job, JobState, ObjectRef
 from bytereel.settings import load_settings

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from bytereel.adapters.dynamodb_table import KEY_NAMES
+from bytereel.adapters.dynamodb.table import KEY_NAMES
 from bytereel.messages import QUEUES
 from bytereel.model import INBOX, JOB_ENDED, Job, JobState, ObjectRef, job_id_of
 from bytereel.settings import Settings, load_settings

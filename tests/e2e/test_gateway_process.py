@@ -17,8 +17,8 @@ from urllib.parse import quote_plus
 
 import pytest
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.messages import INTAKE
 from command_line import SECONDS_MAX, Cli
 

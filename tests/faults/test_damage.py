@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from bytereel_codec import DecodeOptions, Integrity, Permanent, Secret, decode_file, open_reel, verify
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reels import SMALL, SPAN, assert_honest, chunks_of, made, obeys_the_law, restored, without, zeroed
@@ -201,10 +201,10 @@ def test_a_stream_that_was_cut_between_segments_is_not_taken_for_the_whole():
 
 def stream_reel(content: bytes) -> bytes:
     """A reel as a writer makes it that did not know the size: no counts in headers or the front leader."""
-    from bytereel_codec.envelope import Envelope
-    from bytereel_codec.leader import Leader
-    from bytereel_codec.ranged import BytesReader
-    from bytereel_codec.segment import ReelParameters, SegmentWriter
+    from bytereel_codec.files.ranged import BytesReader
+    from bytereel_codec.frame.envelope import Envelope
+    from bytereel_codec.frame.leader import Leader
+    from bytereel_codec.writing.segment import ReelParameters, SegmentWriter
 
     writer = SegmentWriter(ReelParameters(b"a stream's reel.", SMALL, 4), Envelope(None))
     reel = bytearray(writer.leader(Leader("stream").to_bytes(), frame=0, final=False, number=0))

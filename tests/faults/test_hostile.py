@@ -27,15 +27,15 @@ from bytereel_codec import (
     open_reel,
     verify,
 )
-from bytereel_codec.boxes import FRAME_TICKS, box, parse_segment_index, segment_index
-from bytereel_codec.envelope import Envelope
-from bytereel_codec.folder import FolderExtractor
-from bytereel_codec.header import HEADER_MASK, Flag, parse_header
-from bytereel_codec.kinds import Kind
-from bytereel_codec.leader import Leader
-from bytereel_codec.picture import PictureReader
-from bytereel_codec.ranged import BytesReader
-from bytereel_codec.scan import find_frames
+from bytereel_codec.files.folder import FolderExtractor
+from bytereel_codec.files.ranged import BytesReader
+from bytereel_codec.frame.envelope import Envelope
+from bytereel_codec.frame.header import HEADER_MASK, Flag, parse_header
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.leader import Leader
+from bytereel_codec.reading.scan import find_frames
+from bytereel_codec.video.boxes import FRAME_TICKS, box, parse_segment_index, segment_index
+from bytereel_codec.video.picture import PictureReader
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from reels import FORGED_ID, PEAK_KIB, SMALL, SPAN, chunks_of, forged, forged_header, made, obeys_the_law, restored

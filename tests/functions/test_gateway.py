@@ -17,18 +17,18 @@ from urllib.parse import quote_plus
 import pytest
 import uvicorn
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.memory_queue import MemoryQueue
-from bytereel.adapters.sqlite_database import Database
-from bytereel.adapters.sqlite_queue import SqliteQueue
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.memory.queue import MemoryQueue
+from bytereel.adapters.sqlite.database import Database
+from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.errors import BytereelError, Integrity, Permanent, Temporary
 from bytereel.messages import INTAKE
 from bytereel.model import Place
 from bytereel.ports import Ports, Queue
-from bytereel.workers import gateway as gateway_module
-from bytereel.workers.gateway import BODY_BYTES_MAX, Gateway
-from bytereel.workers.gateway_server import TOKEN_BYTES_MAX, open_socket, read_token, url_of
+from bytereel.service import webhook as gateway_module
+from bytereel.service.server import TOKEN_BYTES_MAX, open_socket, read_token, url_of
+from bytereel.service.webhook import BODY_BYTES_MAX, Gateway
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

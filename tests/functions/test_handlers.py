@@ -20,15 +20,15 @@ import psutil
 import pytest
 from awslambdaric.lambda_context import LambdaContext
 from bytereel.adapters.aws import make_client
-from bytereel.adapters.bucket_inbox import BucketInbox
 from bytereel.adapters.clock import SystemClock
-from bytereel.adapters.dynamodb_table import create_table
-from bytereel.adapters.sqs import create_queues
+from bytereel.adapters.dynamodb.table import create_table
+from bytereel.adapters.s3.inbox import BucketInbox
+from bytereel.adapters.sqs.queue import create_queues
+from bytereel.dispatch import fail_job
 from bytereel.errors import Temporary
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES, body_of_segment
 from bytereel.model import BUCKETS, INBOX, OUTBOX, Job, JobState, ObjectRef, job_id_of
 from bytereel.settings import Settings, load_settings
-from bytereel.stages import fail_job
 from bytereel.wiring import Home, open_home
 from bytereel_codec import decode_file
 from bytereel_functions import on_complete, on_schedule, on_segment, on_upload

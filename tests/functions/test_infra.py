@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bytereel.adapters.dynamodb_table import TTL_ATTRIBUTE, definition_of
-from bytereel.adapters.sqs import dead_name_of, name_of
+from bytereel.adapters.dynamodb.table import TTL_ATTRIBUTE, definition_of
+from bytereel.adapters.sqs.queue import dead_name_of, name_of
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.settings import PREFIX, Settings, load_settings
 from bytereel_functions.road import REQUIRED

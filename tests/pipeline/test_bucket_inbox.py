@@ -1,7 +1,7 @@
 """The inbox where it is a bucket: what a command uploads is one job, whoever else speaks of it."""
 
 import pytest
-from bytereel.adapters.bucket_inbox import BucketInbox
+from bytereel.adapters.s3.inbox import BucketInbox
 from bytereel.errors import Permanent
 from bytereel.messages import INTAKE, event_of
 from bytereel.model import INBOX, JobState, ObjectRef, job_id_of

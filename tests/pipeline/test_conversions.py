@@ -10,9 +10,9 @@ import pytest
 from bytereel.conversions import FinishedSegment, Plan
 from bytereel.conversions.archive import DATA_STAGE, PARITY_STAGE, ArchiveConversion
 from bytereel.errors import Permanent
-from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.envelope import Secret
-from bytereel_codec.ranged import BytesReader
+from bytereel_codec.files.ranged import BytesReader
+from bytereel_codec.frame.envelope import Secret
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 
 SOURCE = BytesReader(bytes(100_000))
 

@@ -1,7 +1,7 @@
 """Reading ahead in a source: the same bytes, in fewer and larger reads, never outside the range."""
 
 from bytereel.reading import AheadReader
-from bytereel_codec.ranged import BytesReader
+from bytereel_codec.files.ranged import BytesReader
 from hypothesis import given
 from hypothesis import strategies as st
 

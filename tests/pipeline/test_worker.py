@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 from bytereel.adapters.clock import SystemClock
+from bytereel.dispatch import is_quiet
 from bytereel.model import JobState
 from bytereel.operations import cancel
 from bytereel.settings import load_settings
-from bytereel.stages import is_quiet
 from bytereel.workers.budget import MemoryBudget
 from bytereel.workers.worker import Worker
 from bytereel_codec.errors import Permanent

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bytereel.adapters.clock import ManualClock
-from bytereel.adapters.memory_jobs import MemoryJobs
-from bytereel.adapters.memory_objects import MemoryObjects
-from bytereel.adapters.memory_queue import MemoryQueue
+from bytereel.adapters.memory.jobs import MemoryJobs
+from bytereel.adapters.memory.objects import MemoryObjects
+from bytereel.adapters.memory.queue import MemoryQueue
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 from bytereel.messages import INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, Job, ObjectRef, job_id_of
 from bytereel.ports import Ports
 from bytereel.workers.delivery import Delivery, DeliveryLimits
 from bytereel_codec.errors import Integrity, Permanent, Temporary
-from bytereel_codec.ranged import RangedReader, read_range
+from bytereel_codec.files.ranged import RangedReader, read_range
 
 SEGMENT_BYTES = 4
 LIMITS = DeliveryLimits(lease_seconds=60.0, deliveries_max=5, deaths_max=20)

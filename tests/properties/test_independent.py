@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.envelope import Secret
-from bytereel_codec.geometry import geometry_named
+from bytereel_codec.frame.envelope import Secret
+from bytereel_codec.frame.geometry import geometry_named
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import independent_lossy as independent
 import numpy as np
 import pytest
-from bytereel_codec.burst_geometry import BurstGeometry
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import RASTERS
-from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.envelope import Secret
+from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.libav.recode import recode
-from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
-from bytereel_codec.recipes import Recipe
+from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.profiles import PROFILES, USER_DEFINED, Profile
+from bytereel_codec.profiles.recipes import Recipe
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

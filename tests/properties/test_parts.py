@@ -2,8 +2,8 @@
 
 import crc32c
 import pytest
-from bytereel.adapters.crc import crc32c_combine, crc_in, header_of
-from bytereel.adapters.s3_parts import (
+from bytereel.adapters.s3.crc import crc32c_combine, crc_in, header_of
+from bytereel.adapters.s3.parts import (
     LATER_PART_BYTES,
     MIB,
     OBJECT_BYTES_MAX,
@@ -16,7 +16,7 @@ from bytereel.adapters.s3_parts import (
 )
 from bytereel.conversions.archive import ArchiveConversion
 from bytereel.errors import Permanent
-from bytereel_codec.layout import layout_for
+from bytereel_codec.reel.layout import layout_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -127,7 +127,7 @@ def test_a_stream_of_5_tib_fits_in_its_parts():
 @given(st.lists(st.binary(max_size=50), max_size=20))
 def test_a_stream_is_cut_into_parts_of_the_planned_length(chunks):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bytereel.adapters.s3_parts.FIRST_PART_BYTES", 16)
+        patch.setattr("bytereel.adapters.s3.parts.FIRST_PART_BYTES", 16)
         parts = [(bytes(body), is_last) for body, is_last in cut(chunks, bytearray(b"left over"))]
     assert b"".join(body for body, _ in parts) == b"".join(chunks)
     assert [is_last for _, is_last in parts] == [False] * (len(parts) - 1) + [True]

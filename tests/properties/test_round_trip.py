@@ -16,7 +16,7 @@ from bytereel_codec import (
     open_reel,
     verify,
 )
-from bytereel_codec.whitening import HEADER_MASK, whitening_table
+from bytereel_codec.frame.whitening import HEADER_MASK, whitening_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reels import SMALL, SPAN

@@ -24,13 +24,13 @@ from types import ModuleType
 from typing import Any
 
 from bytereel_codec.channel.modulation import Code
-from bytereel_codec.encode import EncodeOptions, encode_file
-from bytereel_codec.envelope import Secret
+from bytereel_codec.files.ranged import FileReader
+from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.libav.recode import recode
-from bytereel_codec.profiles import PROFILES, USER_DEFINED, Profile
-from bytereel_codec.ranged import FileReader
-from bytereel_codec.recipes import Recipe as Recoding
-from bytereel_codec.scan import frames_of_reel
+from bytereel_codec.profiles.profiles import PROFILES, USER_DEFINED, Profile
+from bytereel_codec.profiles.recipes import Recipe as Recoding
+from bytereel_codec.reading.scan import frames_of_reel
+from bytereel_codec.writing.encode import EncodeOptions, encode_file
 
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent / "codec"))

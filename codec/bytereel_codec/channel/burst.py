@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
 
-from bytereel_codec.channel import xor_blocks
 from bytereel_codec.channel.modulation import Code, Family, Modulation
 from bytereel_codec.channel.raster import Raster
+from bytereel_codec.codes import xor_blocks
 
 CODEWORD_BYTES = 255
 PICTURES_MAX = 255

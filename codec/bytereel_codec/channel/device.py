@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.channel.reed_solomon import CorrectionReport, Matrix
+from bytereel_codec.codes.reed_solomon import CorrectionReport, Matrix
 from bytereel_codec.errors import Permanent
 
 
@@ -76,6 +76,6 @@ def column_code(device: Device) -> ColumnCode:
         from bytereel_codec.channel.cuda import reed_solomon as on_card
 
         return on_card
-    from bytereel_codec.channel import reed_solomon
+    from bytereel_codec.codes import reed_solomon
 
     return reed_solomon

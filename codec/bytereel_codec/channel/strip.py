@@ -29,7 +29,7 @@ from bytereel_codec.channel.strip_kernels import (
     STRIP_MASK,
     search_rects,
 )
-from bytereel_codec.kinds import Kind
+from bytereel_codec.frame.kinds import Kind
 
 STRIP_AMPLITUDE = 64
 MARK_BYTES = 2

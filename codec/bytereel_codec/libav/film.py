@@ -18,7 +18,7 @@ from av.video.frame import VideoFrame
 from bytereel_codec.channel.raster import CHROMA_REST, Plane
 from bytereel_codec.errors import Permanent
 from bytereel_codec.libav.planes import lines_of, samples_of
-from bytereel_codec.recipes import Filter
+from bytereel_codec.profiles.recipes import Filter
 
 _COPIES_MAX = 4096
 _BLACK = (16, CHROMA_REST, CHROMA_REST)

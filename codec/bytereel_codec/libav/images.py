@@ -15,12 +15,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.channel.locate import locate
+from bytereel_codec.channel.placing.locate import locate
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.errors import Permanent
+from bytereel_codec.files.ranged import FileReader, RangedFile
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
-from bytereel_codec.ranged import FileReader, RangedFile
 
 Image = npt.NDArray[np.uint8]
 PIXELS_MAX = 8192 * 4320

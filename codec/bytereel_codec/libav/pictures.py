@@ -14,12 +14,12 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from bytereel_codec.boxes import CodedPicture
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.errors import Temporary
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import lines_of, samples_of
-from bytereel_codec.profiles import LIBX264
+from bytereel_codec.profiles.profiles import LIBX264
+from bytereel_codec.video.boxes import CodedPicture
 
 _log = logging.getLogger(__name__)
 _PIXELS_MAX = 3840 * 2160

@@ -20,12 +20,12 @@ import av
 from av.video.frame import PictureType, VideoFrame
 
 from bytereel_codec.errors import Permanent
+from bytereel_codec.files.ranged import FileReader, RangedFile
+from bytereel_codec.files.sink import write_error
 from bytereel_codec.libav.film import Film, filtered, frame_of, nearest
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
-from bytereel_codec.ranged import FileReader, RangedFile
-from bytereel_codec.recipes import SIDE_MAX, Filter, Recipe, Step
-from bytereel_codec.sink import write_error
+from bytereel_codec.profiles.recipes import SIDE_MAX, Filter, Recipe, Step
 
 _READ_BYTES = 1 << 20
 

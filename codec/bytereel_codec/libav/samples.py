@@ -16,12 +16,12 @@ import numpy as np
 
 from bytereel_codec.channel.raster import Plane as Picture
 from bytereel_codec.errors import Permanent
-from bytereel_codec.geometry import GEOMETRIES
-from bytereel_codec.h264 import slice_start
-from bytereel_codec.header import parse_masked
+from bytereel_codec.frame.geometry import GEOMETRIES
+from bytereel_codec.frame.header import parse_masked
 from bytereel_codec.libav.formats import SAFE
 from bytereel_codec.libav.planes import samples_of
-from bytereel_codec.macroblocks import (
+from bytereel_codec.video.h264 import slice_start
+from bytereel_codec.video.macroblocks import (
     HEADER_BYTES,
     MACROBLOCK_BYTES,
     MACROBLOCK_CODED_BYTES,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from bytereel.adapters.aws import code_of, translated
-from bytereel.adapters.dynamodb_table import INDEX_NAMES, KEY_NAMES, TTL_ATTRIBUTE
+from bytereel.adapters.dynamodb.table import INDEX_NAMES, KEY_NAMES, TTL_ATTRIBUTE
 from bytereel.errors import BytereelError, reason_of
 from bytereel.messages import QUEUES
 from bytereel.model import INBOX, WORK, Place

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytereel.cli.exits import ExitCode
-from bytereel.cli.output import print_note
+from bytereel.cli.printing.output import print_note
 from bytereel.errors import Permanent, Temporary
 from bytereel.model import JOB_ENDED, OUTBOX, Job, JobState, ObjectRef
 

@@ -14,9 +14,9 @@ from types import FrameType, TracebackType
 import typer
 from typer.exceptions import TyperException
 
-from bytereel.cli import channel, doctor, gateway, jobs, profiles, reels, road, survive
+from bytereel.cli.commands import channel, doctor, gateway, jobs, profiles, reels, road, survive
 from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
-from bytereel.cli.output import print_error, print_failure
+from bytereel.cli.printing.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
 
 JSON = "--json"

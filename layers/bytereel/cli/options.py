@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from bytereel_codec.envelope import Secret
+    from bytereel_codec.frame.envelope import Secret
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 _SIZE = re.compile(r"(\d{1,19})\s*([a-zA-Z]*)", re.ASCII)
@@ -63,7 +63,7 @@ def parse_size(text: str) -> int:
 
 def read_secret(passphrase_file: Path | None, key_file: Path | None) -> "Secret | None":
     """The secret in the files that were given. Raises: as `secret_from_files`."""
-    from bytereel_codec.envelope import secret_from_files
+    from bytereel_codec.frame.envelope import secret_from_files
 
     return secret_from_files(passphrase_file, key_file)
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from bytereel_codec.ranged import Buffer, RangedReader
+from bytereel_codec.files.ranged import Buffer, RangedReader
 
 Fragment = Generator[Buffer, None, Mapping[str, Any]]
 

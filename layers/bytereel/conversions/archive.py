@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from os import urandom
 from typing import Any
 
-from bytereel_codec.assembly import HeadWriter, finished_leader, picture_count, tail_frame
-from bytereel_codec.burst_geometry import BurstGeometry
-from bytereel_codec.envelope import Envelope, Secret
 from bytereel_codec.errors import Permanent
-from bytereel_codec.kinds import Kind
-from bytereel_codec.layout import Layout, geometry_from_dict, geometry_of_profile, layout_for
-from bytereel_codec.leader import Leader
-from bytereel_codec.names import REEL_SUFFIX, cut_name, fitted_name
-from bytereel_codec.opening import reel_of_videos
-from bytereel_codec.parity import parity_shape, write_parity_segment
-from bytereel_codec.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
-from bytereel_codec.profiles import PROFILES, Profile
-from bytereel_codec.ranged import RangedReader, read_range
-from bytereel_codec.reel_reader import ReelReader
-from bytereel_codec.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.files.names import REEL_SUFFIX, cut_name, fitted_name
+from bytereel_codec.files.ranged import RangedReader, read_range
+from bytereel_codec.frame.envelope import Envelope, Secret
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.leader import Leader
+from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.profiles import PROFILES, Profile
+from bytereel_codec.reading.opening import reel_of_videos
+from bytereel_codec.reading.reel_reader import ReelReader
+from bytereel_codec.reel.layout import Layout, geometry_from_dict, geometry_of_profile, layout_for
+from bytereel_codec.reel.parity import parity_shape, write_parity_segment
 from bytereel_codec.version import SOFTWARE
+from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
+from bytereel_codec.writing.assembly import HeadWriter, finished_leader, picture_count, tail_frame
+from bytereel_codec.writing.segment import ReelParameters, SegmentFacts, SegmentWriter
 
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 

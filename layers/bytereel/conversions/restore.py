@@ -9,15 +9,15 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bytereel_codec.envelope import Secret
 from bytereel_codec.errors import Integrity
-from bytereel_codec.geometry import FRAME_RESERVED_BYTES
-from bytereel_codec.leader import tree_digest
-from bytereel_codec.names import REEL_SUFFIX, safe_name
-from bytereel_codec.ranged import RangedReader
-from bytereel_codec.reel import Reel
-from bytereel_codec.reel_reader import ReelReader
-from bytereel_codec.seek import reel_of
+from bytereel_codec.files.names import REEL_SUFFIX, safe_name
+from bytereel_codec.files.ranged import RangedReader
+from bytereel_codec.frame.envelope import Secret
+from bytereel_codec.frame.geometry import FRAME_RESERVED_BYTES
+from bytereel_codec.frame.leader import tree_digest
+from bytereel_codec.reading.reel import Reel
+from bytereel_codec.reading.reel_file import reel_of
+from bytereel_codec.reading.reel_reader import ReelReader
 
 from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import crc32c
-from bytereel_codec.ranged import RangedReader
+from bytereel_codec.files.ranged import RangedReader
 
 from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
+from bytereel.dispatch import carry_on, fail_job
 from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary, reason_of
 from bytereel.leases import LeaseWatch, Unwatched
 from bytereel.messages import Body, encode_queue_of, segment_of
@@ -19,7 +20,6 @@ from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, Segme
 from bytereel.ports import Buffer, Ports
 from bytereel.reading import AheadReader, ObjectReader, every_segment, finished_segment
 from bytereel.routing import Conversions
-from bytereel.stages import carry_on, fail_job
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ import crc32c
 from bytereel_codec.version import SOFTWARE
 
 from bytereel.conversions import Assembly
+from bytereel.dispatch import fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.messages import Body, job_of
 from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
 from bytereel.ports import ObjectStore, Part, Ports
 from bytereel.reading import every_object, every_segment, finished_segment
 from bytereel.routing import MANIFEST_SUFFIX, Conversions, Route, manifest_key, marked_key, output_key, route_key
-from bytereel.stages import fail_job
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import logging
 
 from bytereel.conversions import Plan
+from bytereel.dispatch import carry_on, fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.events import sources_in
 from bytereel.messages import Body
@@ -10,7 +11,6 @@ from bytereel.model import Job, JobState, ObjectRef, Segment, job_id_of
 from bytereel.ports import Ports
 from bytereel.reading import ObjectReader
 from bytereel.routing import Conversions, route_key
-from bytereel.stages import carry_on, fail_job
 
 log = logging.getLogger(__name__)
 

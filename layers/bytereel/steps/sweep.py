@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bytereel.dispatch import carry_on
 from bytereel.errors import BytereelError, Permanent, reason_of
 from bytereel.events import is_marker
 from bytereel.messages import FINALIZE, INTAKE, QUEUES, encode_queue_of, event_of
@@ -24,7 +25,6 @@ from bytereel.model import (
     job_id_of,
 )
 from bytereel.ports import Ports
-from bytereel.stages import carry_on
 
 log = logging.getLogger(__name__)
 

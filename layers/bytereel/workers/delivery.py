@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from bytereel.dispatch import fail_job
 from bytereel.errors import Integrity, Permanent, Temporary, reason_of
 from bytereel.events import jobs_in
 from bytereel.leases import LeaseWatch, Unwatched
@@ -12,7 +13,6 @@ from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, MALFORMED
 from bytereel.model import Message
 from bytereel.ports import Ports
 from bytereel.routing import Conversions
-from bytereel.stages import fail_job
 from bytereel.steps.encode import cost_of, encode_segment
 from bytereel.steps.finalize import finalize
 from bytereel.steps.intake import take_in

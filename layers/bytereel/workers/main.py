@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bytereel_codec.macroblocks import warm_up
+from bytereel_codec.video.macroblocks import warm_up
 
 from bytereel.errors import Integrity, Permanent, reason_of
 from bytereel.logs import configure_logging

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from bytereel.dispatch import is_quiet
 from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
-from bytereel.stages import is_quiet
 from bytereel.wiring import Home, open_event_source
 from bytereel.workers.chores import Chore, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch

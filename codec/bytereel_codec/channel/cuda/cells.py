@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numba import cuda, int16
 
-from bytereel_codec.channel.cells import Cells, step_between_samples
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.modulation import Modulation
-from bytereel_codec.channel.modulator import Bytes
-from bytereel_codec.channel.palettes import FIXED, UNITS, Fit, Levels, fit
 from bytereel_codec.channel.raster import CHROMA_REST, Picture, Raster
+from bytereel_codec.channel.symbols.cells import Cells, step_between_samples
+from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.channel.symbols.palettes import FIXED, UNITS, Fit, Levels, fit
 
 
 class CudaCells(Cells):

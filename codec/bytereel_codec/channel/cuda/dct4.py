@@ -8,13 +8,13 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
-from bytereel_codec.channel.dct4 import Dct4, tables
-from bytereel_codec.channel.dct4_kernels import butterfly
 from bytereel_codec.channel.modulation import Modulation
-from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import CHROMA_REST, LUMA_REST, Picture, Raster
-from bytereel_codec.channel.transforms import areas, check_buffer, chroma_quantiser, quantiser_step, zigzag
-from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX
+from bytereel_codec.channel.symbols.dct4 import Dct4, tables
+from bytereel_codec.channel.symbols.dct4_kernels import butterfly
+from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.channel.symbols.transforms import areas, check_buffer, chroma_quantiser, quantiser_step, zigzag
+from bytereel_codec.channel.symbols.transforms_kernels import COEFFICIENTS_MAX
 
 _POSITIONS = np.array([zigzag(4).index((v, h)) for h in range(4) for v in range(4)])
 """Where the coefficient of vertical frequency v and horizontal frequency h stands in order: int64[4 * h + v]."""

@@ -8,12 +8,12 @@ from numba import cuda, int16
 
 from bytereel_codec.channel.cuda.link import Link
 from bytereel_codec.channel.cuda.signs import BYTES_BEHIND, SignReader, bits_at, draw_block
-from bytereel_codec.channel.dct8 import VERTICAL, Dct8, eight_of, even_half, odd_half
 from bytereel_codec.channel.modulation import Modulation
-from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import LUMA_REST, Picture, Raster
-from bytereel_codec.channel.transforms import areas, block_table, check_buffer, coefficients_of, quantiser_step
-from bytereel_codec.channel.transforms_kernels import COEFFICIENTS_MAX
+from bytereel_codec.channel.symbols.dct8 import VERTICAL, Dct8, eight_of, even_half, odd_half
+from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.channel.symbols.transforms import areas, block_table, check_buffer, coefficients_of, quantiser_step
+from bytereel_codec.channel.symbols.transforms_kernels import COEFFICIENTS_MAX
 
 _LINES = 8 * VERTICAL
 _READ = [places[0] for places in coefficients_of(8, COEFFICIENTS_MAX)]

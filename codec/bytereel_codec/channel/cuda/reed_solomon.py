@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import cuda, uint64
 
 from bytereel_codec.channel.cuda.link import Link
-from bytereel_codec.channel.reed_solomon import (
+from bytereel_codec.codes.reed_solomon import (
     SLICES,
     CorrectionReport,
     Matrix,
@@ -27,7 +27,7 @@ from bytereel_codec.channel.reed_solomon import (
     division_table,
     words_of,
 )
-from bytereel_codec.channel.reed_solomon_kernels import ROWS
+from bytereel_codec.codes.reed_solomon_kernels import ROWS
 
 _RUN_COLUMNS = 1 << 16
 

@@ -10,10 +10,10 @@ import numpy as np
 from numba import cuda
 
 from bytereel_codec.channel.cuda.link import Link
-from bytereel_codec.channel.modulator import Bytes
 from bytereel_codec.channel.raster import Raster
-from bytereel_codec.channel.transforms import BitLayout, gains, mean_amplitudes
-from bytereel_codec.channel.transforms_kernels import (
+from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.channel.symbols.transforms import BitLayout, gains, mean_amplitudes
+from bytereel_codec.channel.symbols.transforms_kernels import (
     COEFFICIENTS_MAX,
     GAIN_ONE,
     LANES,

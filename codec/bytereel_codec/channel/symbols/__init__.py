@@ -1,0 +1,1 @@
+"""Bytes as symbols in pictures, and back: one modulator a family."""

@@ -1,0 +1,116 @@
+"""The sizes of pictures of samples (profile `archive`), each of which carries one frame. Pure arithmetic.
+
+Source: FORMAT.md section 2.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bytereel_codec.errors import Permanent
+from bytereel_codec.profiles.profiles import PROFILES, Profile
+
+# What a picture keeps for itself: two frame headers (its own; one inside a parity frame's payload), nonce, tag, digest.
+FRAME_HEADER_BYTES = 128
+FRAME_RESERVED_BYTES = 2 * FRAME_HEADER_BYTES + 12 + 16 + 32
+SEGMENT_FRAMES_MAX = 4096
+DATA_FRAMES_MAX = 1 << 19  # 6.5 TB at 2160p; with parity as large, a decoder notes twice as many
+_SEGMENT_BYTES_WANTED = 26 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """One picture size. `span_bytes` is how many bytes of the source a full picture carries."""
+
+    name: str
+    width: int
+    height: int
+    frames_per_second: int
+
+    @property
+    def macroblocks(self) -> int:
+        """Macroblocks in a picture."""
+        return self.width * self.height // 256
+
+    @property
+    def picture_bytes(self) -> int:
+        """Samples in a picture, in bytes."""
+        return self.macroblocks * 384
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of the source that one picture carries."""
+        return self.picture_bytes - FRAME_RESERVED_BYTES
+
+    @property
+    def profile(self) -> Profile:
+        """The profile whose pictures these are."""
+        return PROFILES["archive"]
+
+    @property
+    def expansion(self) -> float:
+        """See `Profile.expansion`."""
+        return self.profile.expansion
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory to write a segment: a picture, its coded form at its worst, what compressing and sealing copy."""
+        return 7 * self.picture_bytes
+
+    def segment_frames(self) -> int:
+        """Frames of a full segment of about 26 MiB."""
+        return max(1, min(8, _SEGMENT_BYTES_WANTED // self.span_bytes))
+
+    def segment_frames_min(self) -> int:
+        """Frames that a segment has where the source has as many: nothing is gained by fewer but columns of parity."""
+        return self.segment_frames()
+
+    def leader_pictures(self) -> int:
+        """Pictures that a leader has the time of."""
+        return 1
+
+    def picture_of(self, frame: int, frames_per_segment: int) -> int:
+        """The picture at which the reel's frame of that number stands: its own."""
+        del frames_per_segment
+        return frame
+
+    def pictures_of(self, frames: int) -> int:
+        """Pictures of a segment of that many frames."""
+        return frames
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values; `geometry_from_dict` is the inverse."""
+        return {"name": self.name}
+
+
+# The rates keep the stream under 240 Mbit/s, which players take (measured up to 9 frames/s at 1080p).
+GEOMETRIES = {
+    g.name: g
+    for g in (
+        Geometry("144p", 256, 144, 8),
+        Geometry("360p", 640, 368, 8),
+        Geometry("720p", 1280, 720, 8),
+        Geometry("1080p", 1920, 1088, 8),
+        Geometry("2160p", 3840, 2160, 2),
+    )
+}
+FRAME_BYTES_MAX = max(g.picture_bytes for g in GEOMETRIES.values())
+_TIERS = ((512 << 10, "144p"), (8 << 20, "360p"), (64 << 20, "720p"), (64 << 30, "1080p"))
+
+
+def geometry_named(name: str) -> Geometry:
+    """The geometry of that name. Raises: Permanent `geometry.unknown`."""
+    if name not in GEOMETRIES:
+        raise Permanent("geometry.unknown", f"there is no geometry {name!r}", hint=f"one of {', '.join(GEOMETRIES)}")
+    return GEOMETRIES[name]
+
+
+def geometry_of_span(span_bytes: int) -> Geometry | None:
+    """The geometry whose pictures carry that many source bytes, or None."""
+    return next((g for g in GEOMETRIES.values() if g.span_bytes == span_bytes), None)
+
+
+def geometry_for(source_bytes: int | None) -> Geometry:
+    """The picture size that suits a source of that many bytes; 1080p where the size is not known."""
+    if source_bytes is None:
+        return GEOMETRIES["1080p"]
+    return GEOMETRIES[next((name for limit, name in _TIERS if source_bytes <= limit), "2160p")]

@@ -1,0 +1,1 @@
+"""A reel back to its bytes: found, opened, recovered, proved."""

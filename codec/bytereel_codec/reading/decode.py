@@ -1,0 +1,282 @@
+"""`decode_file` and `verify`: a reel back to its bytes, on one machine, by several threads.
+
+Every frame is proved by its CRC32C, every segment by its SHA-256, the whole by the tree digest. What is lost comes back
+from parity, or is named as ranges of the original. The target appears when it is complete and right; `salvage` keeps
+what could be read, with zeros in the ranges that could not; of a folder's reel that is its tar stream.
+"""
+
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bytereel_codec.channel.device import Device, chosen
+from bytereel_codec.errors import BytereelError, Integrity, Permanent
+from bytereel_codec.files.folder import FolderExtractor
+from bytereel_codec.files.names import safe_name
+from bytereel_codec.files.ranged import Buffer
+from bytereel_codec.files.sink import StreamTarget, Target, TargetFile
+from bytereel_codec.files.threads import Progress, run_in_threads
+from bytereel_codec.frame.envelope import Secret
+from bytereel_codec.frame.leader import Leader, tree_digest
+from bytereel_codec.reading.losses import Losses
+from bytereel_codec.reading.opening import opened_reel
+from bytereel_codec.reading.reel import Reel
+from bytereel_codec.reading.reel_reader import ReelReader
+
+_ZEROS_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How to decode. `reel_id`: first bytes of the id, where there are several. `start`/`end`: a range.
+
+    `device` reads the pictures of lossy reels.
+    """
+
+    secret: Secret | None = None
+    workers: int = 1
+    salvage: bool = False
+    reel_id: bytes | None = None
+    start: int = 0
+    end: int | None = None
+    replace: bool = True
+    device: Device = Device.AUTO
+    progress: Progress = field(default=lambda done, total: None)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeReport:
+    """What came back. `lost` are half-open ranges of the source, empty when all of it is right.
+
+    An empty range at the end stands for an end that is missing and of which nothing says how long it was.
+    """
+
+    name: str
+    target: str
+    source_bytes: int
+    digest: str | None
+    sha256: str | None
+    segments: int
+    recovered_frames: int
+    lost: tuple[tuple[int, int], ...] = ()
+    reasons: tuple[str, ...] = ()
+    corrected_bytes: int = 0
+    """What the parity inside bursts set right; 0 for a reel of samples."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every byte is there and proved."""
+        return not self.lost
+
+
+class _Nowhere:
+    def write_at(self, offset: int, content: Buffer) -> None:
+        """Drop the bytes: verifying reads, and writes nothing."""
+
+
+def decode_file(
+    source: Path | str, target: Path | str | None = None, options: DecodeOptions | None = None
+) -> DecodeReport:
+    """Give back what a reel holds, to `target` (a file, a folder for a folder's reel, `-`: standard output).
+
+    Without a target the name in the reel is used, in the current folder, made safe. Raises: Permanent for what is no
+    reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
+    """
+    options = options or DecodeOptions()
+    name = None if target is None else str(target)
+    is_part = (options.start > 0 or options.end is not None) and not options.salvage
+    if is_part and "-" not in (str(source), name):  # what is read from a pipe or written to one cannot be taken back
+        with suppress(Integrity), _opened(source, options, part=True) as reel:  # else: what is lost, all of it tells
+            return _Decoding(reel, options).run(name)
+    with _opened(source, options) as reel:
+        return _Decoding(reel, options).run(name)
+
+
+def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeReport:
+    """Read the whole reel and prove every byte, writing nothing. The report names what is lost; raises as `decode_file`
+    does for a file that is no reel or cannot be opened."""
+    options = options or DecodeOptions()
+    with _opened(source, options) as reel:
+        return _Decoding(reel, options).check()
+
+
+def _opened(source: Path | str, options: DecodeOptions, *, part: bool = False) -> AbstractContextManager[Reel]:
+    if options.device == Device.CUDA:
+        chosen(options.device)
+    return opened_reel(
+        source, options.secret, options.reel_id, workers=options.workers, device=options.device, part=part
+    )
+
+
+class _Decoding:
+    """One run over a reel."""
+
+    def __init__(self, reel: Reel, options: DecodeOptions) -> None:
+        self._reel = reel
+        self._options = options
+        self._leader = self._read_leader()
+        self._size = ReelReader(reel).source_bytes(self._leader)
+        self._start = max(0, min(options.start, self._size))
+        self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
+        self._reach = reel.reach()
+        self._is_looked_up = reel.is_looked_up
+        self._reached_end = False
+        self._lost = Losses()
+        self._digests: dict[int, bytes] = {}
+        self._done = 0
+
+    def run(self, target: str | None) -> DecodeReport:
+        folder = self._leader is not None and self._leader.kind == "folder"
+        name = safe_name(self._leader.name if self._leader else "", fallback="restored")
+        if target == "-":
+            self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
+            self._require_whole()
+        elif folder and self._is_whole_range() and not self._options.salvage:
+            self._run_folder(Path(target or name))
+        else:
+            name = f"{name}.tar" if folder else name
+            with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
+                self._read_into(file, workers=1 if self._is_looked_up else self._options.workers)
+                self._require_whole()
+                file.commit(self._end - self._start)
+        return self._report(target or name)
+
+    def check(self) -> DecodeReport:
+        self._read_into(_Nowhere(), workers=self._options.workers)
+        self._check_whole()
+        return self._report("")
+
+    def _run_folder(self, target: Path) -> None:
+        if target.exists():
+            raise Permanent("target.exists", f"{str(target)!r} exists", hint="give another name for the folder")
+        with tempfile.TemporaryDirectory(prefix=".bytereel-", dir=target.parent) as beside:
+            extractor = FolderExtractor(Path(beside) / "folder")
+            try:
+                self._read_into(extractor, workers=1)
+                self._require_whole()
+            except BaseException:
+                with suppress(BytereelError):  # what is lost says more than how the folder then ends
+                    extractor.finish()
+                raise
+            extractor.finish()
+            (Path(beside) / "folder").rename(target)
+
+    def _is_whole_range(self) -> bool:
+        return (self._start, self._end) == (0, self._size)
+
+    def _read_leader(self) -> Leader | None:
+        try:
+            return ReelReader(self._reel).leader()
+        except Integrity:
+            if not self._options.salvage:
+                raise
+            return None
+
+    def _read_into(self, target: Target, *, workers: int) -> None:
+        tasks = iter(self._tasks())
+        stopped = threading.Event()
+
+        def work() -> None:
+            reader = ReelReader(self._reel)
+            for segments in tasks:
+                if stopped.is_set():
+                    return
+                self._read_segments(reader, segments, target)
+
+        run_in_threads(work, workers, stopped.set)
+
+    def _tasks(self) -> Sequence[range]:
+        """The segments to read, one a task, and between them the runs of those that are out of reach."""
+        if self._start == self._end:
+            return []
+        span = self._reel.span_bytes * self._reel.frames_per_segment
+        wanted = range(self._start // span, -(-self._end // span))
+        if self._reach is None:
+            return [range(number, number + 1) for number in wanted]
+        tasks = []
+        done = wanted.start
+        for number in sorted(number for number in self._reach if number in wanted):
+            tasks += [range(done, number)] if done < number else []
+            tasks.append(range(number, number + 1))
+            done = number + 1
+        return [*tasks, range(done, wanted.stop)] if done < wanted.stop else tasks
+
+    def _read_segments(self, reader: ReelReader, segments: range, target: Target) -> None:
+        if self._reach is None or segments.start in self._reach:
+            self._read_segment(reader, segments.start, target)
+            return
+        error = Integrity("reel.damaged", f"segments {segments.start} to {segments.stop - 1} are lost")
+        self._lose(error, self._reel.offset_of(segments.start, 0), self._reel.offset_of(segments.stop, 0), target)
+
+    def _read_segment(self, reader: ReelReader, number: int, target: Target) -> None:
+        def write(offset: int, content: memoryview) -> None:
+            first, last = max(offset, self._start), min(offset + len(content), self._end)
+            if offset + len(content) == self._size:
+                self._reached_end = True
+            if first < last:
+                target.write_at(first - self._start, content[first - offset : last - offset])
+                self._done += last - first
+                self._options.progress(self._done, self._end - self._start)
+
+        def lost(error: BytereelError, start: int, end: int) -> None:
+            self._lose(error, start, end, target)
+
+        reach = None if self._reach is None else self._reach[number]
+        digest = reader.segment(number, write, lost, self._start, self._end, reach)
+        if digest is not None:
+            self._digests[number] = digest
+
+    def _lose(self, error: BytereelError, start: int, end: int, target: Target) -> None:
+        start, end = max(start, self._start), min(end, self._end)
+        if start >= end:
+            return
+        self._lost.note(start, end, error.message)
+        if self._is_looked_up:
+            raise self._lost.error(self._size)
+        if isinstance(target, TargetFile | _Nowhere) or error.error_id == "reel.bad_digest":
+            return
+        if not self._options.salvage:
+            raise self._lost.error(self._size)
+        for offset in range(start, end, _ZEROS_BYTES):
+            target.write_at(offset - self._start, bytes(min(_ZEROS_BYTES, end - offset)))
+
+    def _require_whole(self) -> None:
+        """Refuse what is not whole, unless salvaging."""
+        self._check_whole()
+        if self._lost and not self._options.salvage:
+            raise self._lost.error(self._size)
+
+    def _check_whole(self) -> None:
+        if self._lost or not self._is_whole_range():
+            return
+        stated = self._leader.digest if self._leader else None
+        stated_size = self._leader.size_bytes if self._leader else None
+        found = tree_digest(digest for _, digest in sorted(self._digests.items()))
+        if (stated_size or 0) > self._size or (stated is None and self._reel.frames.segments is None):
+            self._lost.note(self._size, max(self._size, stated_size or 0), "the end of the reel is missing")
+        elif self._size > 0 and not self._reached_end:
+            self._lost.note(0, self._size, "the last frame does not end where the original must")
+        elif stated not in (None, found) or stated_size not in (None, self._size):
+            self._lost.note(
+                0, self._size, "the whole is not what was written: the leader states another size or digest"
+            )
+
+    def _report(self, target: str) -> DecodeReport:
+        whole = not self._lost and self._is_whole_range()
+        leader = self._leader
+        return DecodeReport(
+            leader.name if leader else "",
+            target,
+            self._size,
+            leader.digest if leader and whole else None,
+            leader.sha256 if leader and whole else None,
+            self._reel.segments,
+            len(self._reel.recovered),
+            self._lost.ranges,
+            self._lost.reasons,
+            self._reel.channel.corrected_bytes if self._reel.channel else 0,
+        )

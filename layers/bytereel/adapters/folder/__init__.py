@@ -1,0 +1,1 @@
+"""Objects and the inbox as files in a folder."""

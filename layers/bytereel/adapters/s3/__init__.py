@@ -1,0 +1,1 @@
+"""Objects on an S3-compatible store, and its inbox."""

@@ -1,0 +1,1 @@
+"""Jobs and queues in one SQLite file."""

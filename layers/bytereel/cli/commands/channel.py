@@ -1,0 +1,56 @@
+"""The command `channel`: how well lossy reels came back, as one HTML page that needs nothing else, or as figures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bytereel.cli.options import Force, Json, Workers
+from bytereel.cli.pages.channel_page import COLUMNS, page, row
+from bytereel.cli.printing.output import print_result, shown, table_lines
+from bytereel.cli.printing.progress import ProgressBar
+from bytereel.cores import usable_cores
+
+if TYPE_CHECKING:
+    from bytereel_codec.trials.survey import ChannelSurvey
+
+
+def channel(
+    sources: Annotated[list[str], typer.Argument(metavar="REEL...", help="Lossy reels, as they came back.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="REPORT.html", help="The page to write.", show_default=False),
+    ] = None,
+    workers: Workers = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Show how well lossy reels came back from a platform, and how far they are from the cliff."""
+    if output is None and not as_json:
+        raise typer.BadParameter("give the page to write, or --json", param_hint="-o")
+    from bytereel_codec.files.sink import TargetFile
+
+    threads = workers or usable_cores()
+    if output is None:
+        surveys = [_surveyed(source, threads, as_json) for source in sources]
+    else:
+        with TargetFile(output, replace=force) as file:
+            surveys = [_surveyed(source, threads, as_json) for source in sources]
+            content = page(surveys).encode("utf-8", "replace")
+            file.write_at(0, content)
+            file.commit(len(content))
+    values = {"reels": [each.to_dict() for each in surveys], "report": str(output) if output else None}
+    lines = [*table_lines(COLUMNS, [row(each) for each in surveys]), f"report  {shown(str(output))}"]
+    print_result(values, lines, as_json=as_json)
+
+
+def _surveyed(source: str, workers: int, as_json: bool) -> "ChannelSurvey":
+    from bytereel_codec.trials.survey import survey_channel
+
+    with ProgressBar("reading", hidden=as_json) as progress:
+        return survey_channel(Path(source), workers=workers, progress=progress)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(channel)

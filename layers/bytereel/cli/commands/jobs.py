@@ -1,0 +1,210 @@
+"""The commands about jobs: jobs, status, get, cancel, retry, sweep."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bytereel.cli import homes
+from bytereel.cli.options import STANDARD, Force, HomeFolder, JobId, Json
+from bytereel.cli.printing.output import pair_lines, print_result, shown, size_text, table_lines
+from bytereel.cli.printing.progress import ProgressBar
+from bytereel.model import Job, JobState
+
+if TYPE_CHECKING:
+    from bytereel.settings import Settings
+    from bytereel.wiring import Home
+
+_COPY_BYTES = 1 << 20
+_WEEK_SECONDS = 7 * 86400.0
+_PAGES_MAX = 10_000
+
+
+def jobs(
+    state: Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 50,
+    folder: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    from bytereel.operations import dead_letters, view
+
+    home, _ = homes.opened_existing(folder)
+    now = home.ports.clock.now()
+    views = [view(job, now) for job in home.ports.jobs.list(state, limit=limit)]
+    counts = {each.value: count for each, count in home.ports.jobs.count().items() if count}
+    rows = [_row(each) for each in views]
+    lines = table_lines(("JOB", "STATE", "DONE", "SIZE", "CREATED", "SOURCE"), rows) if rows else []
+    total = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"
+    letters = dead_letters(home.ports)
+    values = {"jobs": views, "counts": counts, "dead_letters": letters}
+    print_result(values, [*lines, total, *_letter_lines(letters)], as_json=as_json)
+
+
+def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
+    name = str(job["source"]).rpartition("/")[2]
+    done = f"{job['progress']:.0%}"
+    return job["id"], job["state"], done, size_text(job["source_bytes"]), _time_text(job["created_at"]), name
+
+
+def _time_text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def status(
+    job_id: JobId,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Wait for the job's end, showing how it goes.", show_default=False)
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to watch.")] = _WEEK_SECONDS,
+    folder: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a job stands."""
+    from bytereel.operations import find_job
+
+    home, _ = homes.opened_existing(folder)
+    job = find_job(home.ports.jobs, job_id)
+    if watch:
+        with ProgressBar("converting", hidden=as_json) as progress:
+            job = homes.await_job(home, job.id, timeout, progress)
+    _print_job(home, job, as_json=as_json)
+    if watch:
+        raise typer.Exit(homes.end_code(job))
+
+
+def cancel(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
+    """End a running job."""
+    from bytereel import operations
+
+    home, _ = homes.opened_existing(folder)
+    _print_job(home, operations.cancel(home.ports, job_id), as_json=as_json)
+
+
+def retry(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
+    """Let a failed or cancelled job go on where it stopped."""
+    from bytereel import operations
+
+    home, _ = homes.opened_existing(folder)
+    _print_job(home, operations.retry(home.ports, job_id), as_json=as_json)
+
+
+def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
+    from bytereel.operations import view
+
+    path = homes.output_address(home, job)
+    values = {**view(job, home.ports.clock.now()), "path": path}
+    rate = values["bytes_per_second"]
+    lines = pair_lines(
+        {
+            "job": job.id,
+            "state": f"{job.state} ({values['progress']:.0%}, {job.segments_done} of {job.segments_total} segments)",
+            "source": f"{job.source.key} ({size_text(job.source_bytes)})",
+            "to": f"{job.conversion}/{job.profile}",
+            "created": _time_text(job.created_at),
+            "time": f"{values['seconds']:.2f} s" + (f", {size_text(rate)}/s" if rate else ""),
+            "reason": job.reason,
+            "output": values["path"],
+            "size": size_text(values["output_bytes"]) if values["output_bytes"] is not None else None,
+        }
+    )
+    print_result(values, lines, as_json=as_json)
+
+
+def get(
+    job_id: JobId,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="PATH", help="- is standard output.", show_default="its own name"),
+    ] = None,
+    force: Force = False,
+    folder: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Copy a job's output out of the outbox."""
+    from bytereel_codec.files.names import safe_name
+    from bytereel_codec.files.sink import StreamTarget, TargetFile
+
+    from bytereel.operations import find_job
+
+    home, _ = homes.opened_existing(folder)
+    job = find_job(home.ports.jobs, job_id)
+    name = safe_name(homes.find_output(home, job).key)
+    target = Path(name if output is None else output)
+    if output is not None and target.is_dir():
+        target /= name
+    with ProgressBar("copying", hidden=as_json) as progress:
+        if output == STANDARD:
+            size = _copy(home, job, StreamTarget(1), progress)
+        else:
+            with TargetFile(target, replace=force) as file:
+                size = _copy(home, job, file, progress)
+                file.commit(size)
+    values = {"job": job.id, "path": str(target), "bytes": size}
+    print_result(
+        values, pair_lines({"written": target, "size": size_text(size)}), as_json=as_json, on_stderr=output == STANDARD
+    )
+
+
+def _copy(home: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
+    """Write the job's output to a target of the codec's sinks; return its size. One version of it, or an error."""
+    objects, ref = home.ports.objects, homes.find_output(home, job)
+    buffer = memoryview(bytearray(_COPY_BYTES))
+    done = 0
+    while count := objects.read_into(ref, done, buffer):
+        target.write_at(done, buffer[:count])
+        done += count
+        progress(done, job.result.get("output_bytes"))
+    return done
+
+
+def sweep(folder: HomeFolder = None, as_json: Json = False) -> None:
+    """Tidy a home, as `up` does by itself.
+
+    Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old; then says which
+    messages were given up that belong to no job.
+    """
+    from bytereel.operations import dead_letters
+    from bytereel.workers.chores import announce_dropped, place_pending
+
+    home, settings = homes.opened_existing(folder)
+    counts = Counter({"placed": place_pending(home), "announced": announce_dropped(home, settings)})
+    counts.update(_tidied(home, settings))
+    letters = dead_letters(home.ports)
+    lines = pair_lines({name.replace("_", " "): count for name, count in counts.items()})
+    print_result({**counts, "dead_letters": letters}, [*lines, *_letter_lines(letters)], as_json=as_json)
+
+
+def _tidied(home: "Home", settings: "Settings") -> dict[str, int]:
+    """Tidy from the work bucket's start to its end; what that did, counted."""
+    from bytereel.workers.chores import tidy
+
+    counts: Counter[str] = Counter()
+    cursor = ""
+    for _ in range(_PAGES_MAX):
+        report = tidy(home, settings, cursor)
+        swept = asdict(report.swept)
+        cursor = swept.pop("cursor")
+        counts.update(swept, dead_workers=report.dead_workers, forgotten=report.forgotten)
+        if not cursor:
+            break
+    return dict(counts)
+
+
+def _letter_lines(letters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The dead letters that no job tells of; what a job failed for, `status` says."""
+    return [
+        shown(f"dead letter: {each['queue']} {each['body'].get('key', each['body'])}: {each['reason']}")
+        for each in letters
+        if each["job"] is None
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (jobs, status, get, cancel, retry, sweep):
+        app.command()(command)

@@ -1,0 +1,191 @@
+"""Which profile a command works with: one of ours, one of a file of the user's, or a member of the classic family.
+
+Also the commands that answer without encoding anything: `profiles` and `estimate`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bytereel.cli.options import STANDARD, Json, Parity, Workers
+from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
+from bytereel.cli.printing.progress import ProgressBar
+from bytereel.cores import usable_cores
+from bytereel.errors import Permanent
+
+if TYPE_CHECKING:
+    from bytereel_codec.profiles.profiles import Profile
+    from bytereel_codec.trials.rehearsal import Trial
+
+ProfileName = Annotated[str, typer.Option("--profile", "-p", metavar="NAME", help="See `bytereel profiles`.")]
+ProfilesFile = Annotated[
+    Path | None, typer.Option("--profiles-file", metavar="FILE", help="Profiles of your own, in TOML.")
+]
+GeometryName = Annotated[
+    str | None, typer.Option("--geometry", help="Picture size, such as 1080p.", show_default="by the size of IN")
+]
+Colours = Annotated[int | None, typer.Option(help="Of classic16: 4, 16, 64 or 256.", show_default="16")]
+Pixels = Annotated[int | None, typer.Option(help="Of classic16: 1 or 9 pixels a symbol.", show_default="9")]
+Palette = Annotated[str | None, typer.Option(help="Of classic16: yuv or ega.", show_default="yuv")]
+Interleaver = Annotated[str | None, typer.Option(help="Of classic16: rs or xor.", show_default="rs")]
+
+
+def known_profiles(profiles_file: Path | None) -> "dict[str, Profile]":
+    """All profiles by name, the file's among them. Raises: as `load_profiles`."""
+    from bytereel_codec.profiles.profiles import PROFILES
+
+    if profiles_file is None:
+        return dict(PROFILES)
+    from bytereel_codec.profiles.files import load_profiles
+
+    return {**PROFILES, **load_profiles(profiles_file)}
+
+
+def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, Any]) -> "Profile":
+    """The profile of that name; `family` holds what was asked for of the classic family, None where nothing was.
+
+    Raises: Permanent `profile.unknown`, `profile.classic`.
+    """
+    asked = {key: value for key, value in family.items() if value is not None}
+    if asked and name != "classic16":
+        raise Permanent("profile.classic", f"{', '.join(asked)}: only profile classic16 has these options")
+    if asked:
+        from bytereel_codec.profiles.classic import classic_profile
+
+        return classic_profile(**asked)
+    from bytereel_codec.profiles.profiles import profile_named
+
+    return profile_named(name, known_profiles(profiles_file))
+
+
+def best_coded(
+    profile: "Profile", source: str, device: str, workers: int, geometry: str | None, *, hidden: bool
+) -> "Profile":
+    """See `rehearsal.best_coded`; of standard input and folders no size is known."""
+    if profile.channel is None:
+        return profile
+    from bytereel_codec.channel.device import Device
+    from bytereel_codec.trials import rehearsal
+
+    size = Path(source).stat().st_size if source != STANDARD and Path(source).is_file() else None
+    with _RehearsalBar(profile, hidden=hidden) as bar:
+        return rehearsal.best_coded(profile, size, Device(device), geometry=geometry, threads=workers, watch=bar.watch)
+
+
+def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, hidden: bool) -> "list[Trial]":
+    """Try what a profile of the user's claims, at that picture size. Raises: as `check_profile`."""
+    from bytereel_codec.trials.rehearsal import check_profile
+
+    with _RehearsalBar(profile, hidden=hidden) as bar:
+        return check_profile(profile, geometry=geometry, threads=workers, watch=bar.watch)
+
+
+class _RehearsalBar(ProgressBar):
+    """How many of a profile's recipes were tried."""
+
+    def __init__(self, profile: "Profile", *, hidden: bool) -> None:
+        super().__init__(f"rehearsing {profile.name}", hidden=hidden)
+        self._tried, self._recipes = 0, len(profile.rehearsal)
+
+    def watch(self, trial: "Trial") -> None:
+        """Count a trial."""
+        self._tried += 1
+        self(self._tried, self._recipes)
+
+
+def profiles(
+    profiles_file: ProfilesFile = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Try what the file's profiles claim to survive.", show_default=False)
+    ] = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """List the profiles, and the picture sizes."""
+    from bytereel_codec.channel.raster import RASTERS
+    from bytereel_codec.frame.geometry import GEOMETRIES
+    from bytereel_codec.profiles.profiles import PROFILES
+
+    known = known_profiles(profiles_file)
+    trials = []
+    if rehearse and profiles_file is None:
+        raise typer.BadParameter("there is nothing to rehearse without --profiles-file", param_hint="--rehearse")
+    if rehearse:
+        own = [each for name, each in known.items() if name not in PROFILES]
+        trials = [trial for each in own for trial in rehearsed(each, workers or usable_cores(), hidden=as_json)]
+    values = {
+        "profiles": [each.to_dict() for each in known.values()],
+        "geometries": [{**asdict(each), "span_bytes": each.span_bytes} for each in GEOMETRIES.values()],
+        "rasters": [{"name": each.name, "width": each.width, "height": each.height} for each in RASTERS.values()],
+        "trials": [asdict(trial) for trial in trials],
+    }
+    first = table_lines(
+        ("PROFILE", "FOR", "EXPANSION", "COMES BACK EXACT AFTER"),
+        [(p.name, p.purpose, f"{p.expansion:.3g}", p.survives) for p in known.values()],
+    )
+    second = table_lines(
+        ("GEOMETRY", "PIXELS", "A SECOND", "A PICTURE OF ARCHIVE CARRIES"),
+        [
+            (g.name, f"{g.width} x {g.height}", f"{g.frames_per_second}", size_text(g.span_bytes))
+            for g in GEOMETRIES.values()
+        ],
+    )
+    sizes = ", ".join(RASTERS)
+    rehearsals = [f"{trial.profile} comes back exact from {trial.recipe}" for trial in trials]
+    print_result(values, [*first, "", *second, "", f"The other profiles have {sizes}.", *rehearsals], as_json=as_json)
+
+
+def estimate(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A file, or a number of bytes such as 10GiB.")],
+    profile: ProfileName = "archive",
+    parity: Parity = None,
+    geometry: GeometryName = None,
+    profiles_file: ProfilesFile = None,
+    colours: Colours = None,
+    pixels: Pixels = None,
+    palette: Palette = None,
+    interleaver: Interleaver = None,
+    as_json: Json = False,
+) -> None:
+    """Say how many pictures a reel will have, how long it will play and about how large it will be."""
+    from bytereel_codec.reel.estimate import estimate as of_source
+    from bytereel_codec.reel.layout import geometry_of_profile
+
+    family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
+    found = chosen_profile(profile, profiles_file, family)
+    size = _size_of(source)
+    values = asdict(of_source(size, geometry_of_profile(found, geometry, size), parity or 0.0))
+    lines = pair_lines(
+        {
+            "profile": found.name,
+            "source": size_text(size),
+            "pictures": f"{'at most ' if found.channel else ''}{values['pictures']} of {values['geometry']}",
+            "plays": f"{values['seconds']:.0f} s",
+            "segments": f"{values['segments']}, and {values['parity_segments']} of parity",
+            "size": f"about {size_text(values['reel_bytes'])}",
+        }
+    )
+    print_result({"profile": found.name, **values}, lines, as_json=as_json)
+
+
+def _size_of(source: Path) -> int:
+    from bytereel.cli.options import parse_size
+
+    if source.is_dir():
+        raise Permanent("source.folder", f"{str(source)!r} is a folder", hint="estimate its size: du -sb says it")
+    try:
+        return source.stat().st_size
+    except OSError:
+        try:
+            return parse_size(str(source))
+        except typer.BadParameter:
+            raise Permanent("source.missing", f"{str(source)!r} does not exist", path=str(source)) from None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for command in (profiles, estimate):
+        app.command()(command)

@@ -1,0 +1,1 @@
+"""How results, tables and progress are printed."""
