@@ -23,7 +23,7 @@ from bytereel.adapters.sqs.queue import create_queues
 from bytereel.cli.exits import exit_code_of
 from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
 from bytereel.messages import INTAKE
-from bytereel.model import INBOX, OUTBOX, Place
+from bytereel.model import INBOX, OUTBOX, Location
 from bytereel.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def bootstrap(settings: Settings, *, webhook_arn: str | None = None, wait_second
 
     Raises: Permanent `settings.invalid`, `bootstrap.no_cloud`; Temporary `service.unreachable`; as `aws.translated`.
     """
-    if not settings.places:
+    if not settings.locations:
         raise Permanent(
             "bootstrap.no_cloud",
             "the settings name no buckets",
@@ -70,8 +70,8 @@ def bootstrap(settings: Settings, *, webhook_arn: str | None = None, wait_second
         )
     s3: S3Client = make_client("s3", endpoint_url=settings.endpoint_url, region=settings.region)
     wait_until_it_answers(s3.meta.endpoint_url, wait_seconds)
-    made = list(_buckets(s3, settings.places))
-    inbox, target = settings.places[INBOX], webhook_arn
+    made = list(_buckets(s3, settings.locations))
+    inbox, target = settings.locations[INBOX], webhook_arn
     if settings.table and settings.queues:
         made += _table(settings, settings.table)
         sqs: SQSClient = make_client("sqs", endpoint_url=settings.endpoint_url, region=settings.region)
@@ -109,7 +109,7 @@ def wait_until_it_answers(url: str, seconds: float) -> None:
         time.sleep(PAUSE_SECONDS)
 
 
-def _buckets(client: "S3Client", places: Mapping[str, Place]) -> Iterator[str]:
+def _buckets(client: "S3Client", places: Mapping[str, Location]) -> Iterator[str]:
     """Sources and outputs keep their versions; fragments, which carry their attempt in their name, do not."""
     for name in sorted({place.bucket for place in places.values()}):
         if _make_bucket(client, name):
@@ -189,7 +189,7 @@ def _statement(arn: str, bucket: str) -> dict[str, Any]:
     }
 
 
-def _notification(client: "S3Client", inbox: Place, target: str) -> list[str]:
+def _notification(client: "S3Client", inbox: Location, target: str) -> list[str]:
     """Have the inbox tell `target` of every new object; what it tells others stays."""
     with translated(f"the notification of the bucket {inbox.bucket} to {target}"):
         found: Any = client.get_bucket_notification_configuration(Bucket=inbox.bucket)
@@ -204,7 +204,7 @@ def _notification(client: "S3Client", inbox: Place, target: str) -> list[str]:
     return [f"the bucket {inbox.bucket} tells {target} of uploads"]
 
 
-def _configuration(inbox: Place, target: str) -> dict[str, Any]:
+def _configuration(inbox: Location, target: str) -> dict[str, Any]:
     configuration: dict[str, Any] = {"Id": NOTIFICATION_ID, "QueueArn": target, "Events": [CREATED]}
     if inbox.prefix:
         rule = {"Name": "prefix", "Value": inbox.prefix}

@@ -23,10 +23,10 @@ from types import FrameType
 
 import psutil
 from bytereel.cli.exits import exit_code_of
-from bytereel.cli.printing.output import shown
 from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
+from bytereel.logs import shown
 from bytereel.model import Job
-from bytereel.ports import JobTable
+from bytereel.ports.jobs import JobTable
 from bytereel.settings import Settings, load_settings
 from bytereel.wiring import open_jobs
 

@@ -149,7 +149,7 @@ class _Sandbox:
 
     def invoke(self, event: Mapping[str, Any], seconds: float) -> Any:
         self._await("ready", self._config.init_seconds_max, "while it started")
-        deadline = round((time.time() + seconds) * 1000)
+        deadline = int((time.time() + seconds) * 1000)  # rounded down: never more than was granted
         invocation = _Invocation(str(uuid.uuid4()), json.dumps(event).encode(), deadline)
         self._invocations.put(invocation)
         said = self._await("response", seconds, f"RequestId: {invocation.id}")

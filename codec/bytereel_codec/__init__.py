@@ -10,13 +10,15 @@ if TYPE_CHECKING:
     from bytereel_codec.errors import BytereelError, Integrity, Permanent, Temporary
     from bytereel_codec.frame.envelope import Secret, secret_from_files
     from bytereel_codec.reading.decode import DecodeOptions, DecodeReport, decode_file, verify
-    from bytereel_codec.reading.reel_file import ReelDescription, inspect, open_reel
+    from bytereel_codec.reading.inspect import ReelDescription, inspect
+    from bytereel_codec.reading.reel_file import open_reel
     from bytereel_codec.writing.encode import EncodeOptions, EncodeSummary, encode_file
 
 _HOMES = {
     "writing.encode": ("EncodeOptions", "EncodeSummary", "encode_file"),
     "reading.decode": ("DecodeOptions", "DecodeReport", "decode_file", "verify"),
-    "reading.reel_file": ("ReelDescription", "inspect", "open_reel"),
+    "reading.inspect": ("ReelDescription", "inspect"),
+    "reading.reel_file": ("open_reel",),
     "frame.envelope": ("Secret", "secret_from_files"),
     "errors": ("BytereelError", "Integrity", "Permanent", "Temporary"),
 }

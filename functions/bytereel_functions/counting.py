@@ -9,22 +9,28 @@ from typing import Any, cast
 
 from aws_lambda_powertools.metrics import MetricUnit
 from bytereel.model import Job, Message, Segment
-from bytereel.ports import JobTable, Ports, Queue, StageProgress
+from bytereel.ports.jobs import JobTable, StageProgress
+from bytereel.ports.ports import Ports
+from bytereel.ports.queues import Queue
 
 from bytereel_functions.telemetry import count
 
 _ENDS = {"finish": "JobsDone", "fail": "JobsFailed"}
 
 
-def counted(ports: Ports) -> Ports:
-    """The same ports, which count jobs, segments, and messages that did not go well."""
-    jobs, queue = _CountedJobs(ports.jobs), _CountedQueue(ports.queue)
+def counted(ports: Ports, *, sizes: bool = True) -> Ports:
+    """The same ports, which count jobs, segments, and messages that did not go well.
+
+    `sizes`: also how long sources are, which a metric of one job tells as exactly as a log line.
+    """
+    jobs, queue = _CountedJobs(ports.jobs, sizes=sizes), _CountedQueue(ports.queue)
     return replace(ports, jobs=cast("JobTable", jobs), queue=cast("Queue", queue))
 
 
 class _CountedJobs:
-    def __init__(self, jobs: JobTable) -> None:
+    def __init__(self, jobs: JobTable, *, sizes: bool) -> None:
         self._jobs = jobs
+        self._sizes = sizes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._jobs, name)
@@ -33,6 +39,7 @@ class _CountedJobs:
         created = self._jobs.create(job)
         if created:
             count("JobsReceived")
+        if created and self._sizes:
             count("SourceBytes", job.source_bytes, MetricUnit.Bytes)
         return created
 

@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from bytereel.workers.chores import tidy
 
-from bytereel_functions.road import open_road
+from bytereel_functions.opened import open_road
 from bytereel_functions.telemetry import count, observed
 
 MILLISECONDS_MIN = 30_000

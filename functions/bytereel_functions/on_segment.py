@@ -4,8 +4,8 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from bytereel_functions.opened import open_road, warm_kernels
 from bytereel_functions.records import deliver_records
-from bytereel_functions.road import open_road, warm_kernels
 from bytereel_functions.telemetry import observed
 
 

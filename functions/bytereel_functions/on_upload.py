@@ -11,8 +11,8 @@ from bytereel.events import jobs_in
 from bytereel.messages import INTAKE
 from bytereel.steps.intake import take_in
 
+from bytereel_functions.opened import open_road
 from bytereel_functions.records import deliver_records, is_batch
-from bytereel_functions.road import open_road
 from bytereel_functions.telemetry import about, count, observed
 
 

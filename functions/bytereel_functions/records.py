@@ -23,7 +23,7 @@ from bytereel.messages import QUEUES
 from bytereel.model import Message
 from bytereel.workers.heartbeat import Heartbeat
 
-from bytereel_functions.road import Road
+from bytereel_functions.opened import Road
 from bytereel_functions.telemetry import about, count
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
+from bytereel.logs import json_line
 
 Handler = Callable[[dict[str, Any], LambdaContext], Any]
 
@@ -25,7 +26,7 @@ PACKAGES = {"bytereel", "bytereel_codec", "bytereel_functions"}
 @cache
 def logger() -> Logger:
     """The logger whose form and keys our packages' loggers share."""
-    return Logger(service=SERVICE)
+    return Logger(service=SERVICE, json_serializer=json_line)
 
 
 @cache

@@ -34,9 +34,17 @@ def refused(job_id: str, transition: str, state: JobState | None) -> TransitionR
 
 
 def advanced(
-    job: Job, transition: str, now: float, reason: str | None = None, result: Mapping[str, Any] | None = None
+    job: Job,
+    transition: str,
+    now: float,
+    reason: str | None = None,
+    result: Mapping[str, Any] | None = None,
+    *,
+    forget_source: bool = False,
 ) -> Job:
     """The job after one row of JOB_TRANSITIONS; leaving an ended state forgets the reason it ended for.
+
+    With `forget_source` size and version of the source go: see `JobTable.advance`.
 
     Raises: TransitionRefused.
     """
@@ -45,12 +53,17 @@ def advanced(
         raise refused(job.id, transition, job.state)
     kept = "" if job.state in JOB_ENDED else job.reason
     return replace(
-        job,
+        without_source(job) if forget_source else job,
         state=end,
         updated_at=now,
         reason=kept if reason is None else reason,
         result=job.result if result is None else result,
     )
+
+
+def without_source(job: Job) -> Job:
+    """The job without the size and the version of its source; its key stays, by which the object is still found."""
+    return replace(job, source=replace(job.source, version=""), source_bytes=0)
 
 
 def planned(job: Job, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:

@@ -17,7 +17,8 @@ from bytereel.messages import (
     event_of,
 )
 from bytereel.model import JOB_RUNNING, Job, JobState, SegmentState
-from bytereel.ports import Ports, Queue
+from bytereel.ports.ports import Ports
+from bytereel.ports.queues import Queue
 from bytereel.reading import every_segment
 
 PAGE = 1000

@@ -2,7 +2,16 @@
 
 from bytereel_codec.errors import BytereelError, Integrity, Permanent, Temporary
 
-__all__ = ["BytereelError", "Integrity", "LeaseLost", "Permanent", "Temporary", "TransitionRefused", "reason_of"]
+__all__ = [
+    "BytereelError",
+    "Integrity",
+    "LeaseLost",
+    "Permanent",
+    "Temporary",
+    "TransitionRefused",
+    "is_state_lost",
+    "reason_of",
+]
 
 
 class LeaseLost(Temporary):
@@ -16,3 +25,8 @@ class TransitionRefused(Temporary):
 def reason_of(error: BytereelError) -> str:
     """The error as one sentence for a user, with what to do about it."""
     return f"{error.message} ({error.hint})" if error.hint else error.message
+
+
+def is_state_lost(error: BaseException) -> bool:
+    """Whether the state of the home cannot be used any more: whoever works on it has to end, and to say so."""
+    return isinstance(error, Permanent | Integrity) and error.error_id.startswith("state.")

@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 
 from bytereel.errors import Permanent, reason_of
 from bytereel.messages import INTAKE, job_of, source_of
-from bytereel.model import INBOX, ObjectRef, Place, job_id_of
+from bytereel.model import INBOX, Location, ObjectRef, job_id_of
 
 Event = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def version_of(version_id: str | None, etag: str | None) -> str:
     return (etag or "").strip('"')
 
 
-def sources_in(event: Event, inbox: Place) -> Sequence[ObjectRef]:
+def sources_in(event: Event, inbox: Location) -> Sequence[ObjectRef]:
     """The sources in the inbox that an event is about; none for a test event, a folder marker or a removal.
 
     Raises: Permanent `event.malformed`, `event.foreign_bucket`, `event.foreign_prefix`.
@@ -50,7 +50,7 @@ def sources_in(event: Event, inbox: Place) -> Sequence[ObjectRef]:
     return [source for source in found if source is not None and not is_marker(source.key)]
 
 
-def jobs_in(queue: str, body: Event, inbox: Place) -> Sequence[str]:
+def jobs_in(queue: str, body: Event, inbox: Location) -> Sequence[str]:
     """The ids of the jobs that a message of any queue is about. Raises: Permanent for a body that says nothing."""
     if queue == INTAKE:
         return [job_id_of(source) for source in sources_in(body, inbox)]
@@ -73,7 +73,7 @@ def body_of(text: str) -> Event:
     return event
 
 
-def _of_records(records: Any, inbox: Place) -> Iterator[ObjectRef | None]:
+def _of_records(records: Any, inbox: Location) -> Iterator[ObjectRef | None]:
     if not isinstance(records, list) or len(records) > RECORDS_MAX:
         raise _malformed(records)
     for record in records:
@@ -88,7 +88,7 @@ def _of_records(records: Any, inbox: Place) -> Iterator[ObjectRef | None]:
             yield from _ours(bucket, key, version, inbox, alone=len(records) == 1)
 
 
-def _ours(bucket: Any, key: Any, version: str, inbox: Place, *, alone: bool) -> Iterator[ObjectRef]:
+def _ours(bucket: Any, key: Any, version: str, inbox: Location, *, alone: bool) -> Iterator[ObjectRef]:
     """The source of a record; a foreign one beside others is passed over, lest it take them with it."""
     try:
         yield _in_inbox(bucket, key, version, inbox)
@@ -98,7 +98,7 @@ def _ours(bucket: Any, key: Any, version: str, inbox: Place, *, alone: bool) -> 
         log.warning("a record is ignored: %s", reason_of(error))
 
 
-def _of_bridge(event: Event, inbox: Place) -> ObjectRef | None:
+def _of_bridge(event: Event, inbox: Location) -> ObjectRef | None:
     try:
         bucket, stored = event["detail"]["bucket"]["name"], event["detail"]["object"]
         key, version = stored["key"], version_of(stored.get("version-id"), stored.get("etag"))
@@ -114,7 +114,7 @@ def _of_message(event: Event) -> ObjectRef:
     return source
 
 
-def _in_inbox(bucket: Any, key: Any, version: str, inbox: Place) -> ObjectRef:
+def _in_inbox(bucket: Any, key: Any, version: str, inbox: Location) -> ObjectRef:
     if not (_is_text(bucket) and _is_text(key) and _is_text(version)):
         raise _malformed({"bucket": bucket, "key": key, "version": version})
     if bucket != inbox.bucket:

@@ -78,7 +78,7 @@ def limits() -> dict[str, int | None]:
 
 def encoders(cards: Sequence[str]) -> dict[str, list[str]]:
     """For each kind of video, the encoders that libav was built with; those of a GPU only where there is a card."""
-    from bytereel_codec.libav.samples import has_encoder
+    from bytereel_codec.libav.encoding import has_encoder
 
     def usable(name: str) -> bool:
         return has_encoder(name) and (bool(cards) or not name.endswith(_GPU_SUFFIX))
@@ -115,10 +115,10 @@ def disk(folder: Path) -> dict[str, Any]:
 
     Measures in the nearest folder that is there. Raises: OSError where nothing can be written.
     """
-    place = next(each for each in (folder, *folder.parents) if each.is_dir())
-    usage = shutil.disk_usage(place)
+    existing = next(each for each in (folder, *folder.parents) if each.is_dir())
+    usage = shutil.disk_usage(existing)
     block = memoryview(bytearray(_WRITTEN_BYTES // 16))
-    with tempfile.TemporaryFile(dir=place) as file:
+    with tempfile.TemporaryFile(dir=existing) as file:
         times = sorted(_seconds_of_sync(file.fileno()) for _ in range(_SYNCS))
         started_at = time.perf_counter()
         if usage.free > 4 * _WRITTEN_BYTES:
@@ -130,7 +130,7 @@ def disk(folder: Path) -> dict[str, Any]:
         written = file.tell()
     return {
         "folder": str(folder),
-        "measured_in": str(place),
+        "measured_in": str(existing),
         "free": usage.free,
         "total": usage.total,
         "sync_milliseconds": round(times[len(times) // 2] * 1000, 3),

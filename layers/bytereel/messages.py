@@ -81,4 +81,7 @@ def _malformed(queue: str, body: Body) -> Permanent:
 
 def _shown(body: Body) -> str:
     """A body that nobody understands, as a user may see it: cut, and as text, for it may hold what JSON cannot."""
-    return str(dict(body))[:SHOWN_CHARACTERS_MAX]
+    try:
+        return str(dict(body))[:SHOWN_CHARACTERS_MAX]
+    except RecursionError:
+        return "nested too deep to be shown"

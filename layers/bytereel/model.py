@@ -62,13 +62,13 @@ SEGMENT_TRANSITIONS: Mapping[str, tuple[frozenset[SegmentState], SegmentState]] 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a bucket of the road lies: a bucket of the store, and what every key in it starts with there."""
 
     bucket: str
     prefix: str = ""
 
-    def overlaps(self, other: "Place") -> bool:
+    def overlaps(self, other: "Location") -> bool:
         """Whether one object could lie in both."""
         return self.bucket == other.bucket and (
             self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
@@ -86,11 +86,15 @@ class ObjectRef:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store knows of an object. `version` changes whenever the bytes may have changed."""
+    """What a store knows of an object. `version` changes whenever the bytes may have changed.
+
+    `mode`: its 9 permission bits; None where the store keeps none.
+    """
 
     ref: ObjectRef
     size_bytes: int
     modified_at: float
+    mode: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

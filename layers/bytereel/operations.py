@@ -1,14 +1,17 @@
 """What a user does with jobs: find, look, cancel, retry. Each is one function on the ports."""
 
 import logging
+import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bytereel.dispatch import carry_on
-from bytereel.errors import Permanent, TransitionRefused
+from bytereel.errors import Permanent, Temporary, TransitionRefused
 from bytereel.events import jobs_in
 from bytereel.model import (
+    JOB_ENDED,
     JOB_RUNNING,
     WORK,
     Job,
@@ -19,11 +22,16 @@ from bytereel.model import (
     SegmentState,
     job_id_of,
 )
-from bytereel.ports import JobTable, Ports
+from bytereel.ports.jobs import JobTable
+from bytereel.ports.ports import Ports
 from bytereel.reading import every_segment
 
 log = logging.getLogger(__name__)
 
+POLL_SECONDS_MIN = 0.005
+POLL_SECONDS_MAX = 0.1
+UNKNOWN_CONVERSION = "conversion.unknown"
+UNKNOWN_PROFILE = "profile.unknown"
 ID_START = re.compile("[0-9a-f]{1,26}")
 
 
@@ -35,6 +43,47 @@ def receive(ports: Ports, source: ObjectInfo, conversion: str, profile: str) -> 
     job_id, now = job_id_of(source.ref), ports.clock.now()
     ports.jobs.create(Job(job_id, source.ref, source.size_bytes, conversion, profile, JobState.RECEIVED, now, now))
     return job_id
+
+
+def new_key(conversion: str, profile: str, name: str, known: Mapping[str, Sequence[str]]) -> str:
+    """A key that no other upload has: `<conversion>/<profile>/<time and chance>/<name>`.
+
+    `known` are the profiles of each conversion, the first one taken where `profile` is empty. Raises: Permanent
+    `conversion.unknown`, `profile.unknown`.
+    """
+    if conversion not in known:
+        raise Permanent(UNKNOWN_CONVERSION, f"there is no conversion {conversion!r}: {', '.join(known)}")
+    profiles = known[conversion]
+    profile = profile or profiles[0]
+    if profile not in profiles:
+        raise Permanent(UNKNOWN_PROFILE, f"{conversion} has no profile {profile!r}: {', '.join(profiles)}")
+    unique = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + os.urandom(5).hex()
+    return f"{conversion}/{profile}/{unique}/{name}"
+
+
+def await_job(ports: Ports, job_id: str, timeout_seconds: float, look: Callable[[Job | None, float], None]) -> Job:
+    """The job once it has ended, looked at some ten times a second.
+
+    `look` is told at each time where it stands, None where no such job is seen yet, and the seconds waited. Raises:
+    Temporary `wait.timeout`.
+    """
+    started_at = time.monotonic()
+    pause_seconds = POLL_SECONDS_MIN
+    while True:
+        job = ports.jobs.get(job_id)
+        if job is not None and job.state in JOB_ENDED:
+            return job
+        waited_seconds = time.monotonic() - started_at
+        look(job, waited_seconds)
+        if waited_seconds >= timeout_seconds:
+            raise Temporary(
+                "wait.timeout",
+                f"job {job_id} has not ended after {timeout_seconds:g} s",
+                hint=f"a running `bytereel up` goes on with it: `bytereel status {job_id} --watch`",
+                job=job_id,
+            )
+        time.sleep(pause_seconds)
+        pause_seconds = min(POLL_SECONDS_MAX, pause_seconds * 1.2)
 
 
 def find_job(jobs: JobTable, prefix: str) -> Job:
@@ -105,14 +154,18 @@ def retry(ports: Ports, job_id: str) -> Job:
 
 
 def view(job: Job, now: float) -> dict[str, Any]:
-    """A job as JSON-able values for a user: where it stands, how fast it goes, why it failed, its output."""
+    """A job as JSON-able values for a user: where it stands, how fast it goes, why it failed, its output.
+
+    `source_bytes` and what follows from it are None where the table was told to forget them.
+    """
     progress = _progress(job)
+    size = None if job.result.get("hides_source") else job.source_bytes
     seconds = max(0.0, (now if job.state in JOB_RUNNING else job.updated_at) - job.created_at)
     return {
         "id": job.id,
         "state": job.state.value,
         "source": job.source.key,
-        "source_bytes": job.source_bytes,
+        "source_bytes": size,
         "conversion": job.conversion,
         "profile": job.profile,
         "created_at": job.created_at,
@@ -121,7 +174,7 @@ def view(job: Job, now: float) -> dict[str, Any]:
         "segments_total": job.segments_total,
         "progress": progress,
         "seconds": round(seconds, 3),
-        "bytes_per_second": round(job.source_bytes * progress / seconds) if seconds else None,
+        "bytes_per_second": round(size * progress / seconds) if seconds and size is not None else None,
         "reason": job.reason,
         "output": job.result.get("output"),
         "manifest": job.result.get("manifest"),

@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bytereel_codec.files.ranged import RangedReader
 
-from bytereel.conversions import FinishedSegment
+from bytereel.conversions.protocol import FinishedSegment
 from bytereel.model import WORK, ObjectInfo, ObjectRef, Segment
-from bytereel.ports import JobTable, ObjectStore
+from bytereel.ports.jobs import JobTable
+from bytereel.ports.objects import ObjectStore
 
 _kept = threading.local()
 
@@ -17,12 +18,13 @@ _kept = threading.local()
 class ObjectReader:
     """An object as a `RangedReader`; where `ref` names a version, the store refuses to read any other.
 
-    Two readers of the same version in the same store are equal.
+    Two readers of the same version in the same store are equal. `mode`: as in `ObjectInfo`, where it was looked up.
     """
 
     objects: ObjectStore
     ref: ObjectRef
     size_bytes: int
+    mode: int | None = field(default=None, compare=False)
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` from `offset`; fewer bytes only at the end. Raises: as `ObjectStore.read_into`."""

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from bytereel_codec.files.names import fitted_name
 
-from bytereel.conversions import Conversion
+from bytereel.conversions.protocol import Conversion
 from bytereel.errors import Permanent
 
 DEFAULT_CONVERSION = "archive"
 MANIFEST_SUFFIX = ".manifest.json"
+_SUFFIX_BYTES_MAX = 32  # what is longer is no suffix, but a part of the name
 
 Conversions = Mapping[str, Conversion]
 """The conversions that this worker can do, by name."""
@@ -55,11 +56,17 @@ def output_key(route: Route, output_name: str) -> str:
     return "/".join(part for part in (route.conversion, route.profile, folders, output_name) if part)
 
 
+def job_key(route: Route, output_name: str, job_id: str) -> str:
+    """An output's key that tells nothing of the source: conversion and profile, the job's id, the output's suffix."""
+    _, dot, suffix = output_name.rpartition(".")
+    return f"{route.conversion}/{route.profile}/{job_id}{dot}{suffix if dot else ''}"
+
+
 def marked_key(output: str, job_id: str) -> str:
     """Another key beside the output's, which no other job has: its name with a mark of the job, before its suffix."""
     folders, slash, name = output.rpartition("/")
     stem, dot, suffix = name.rpartition(".")
-    if not stem:
+    if not stem or len(suffix.encode("utf-8", "surrogateescape")) > _SUFFIX_BYTES_MAX:
         stem, dot, suffix = name, "", ""
     return f"{folders}{slash}{fitted_name(stem, f'~{job_id[:12]}{dot}{suffix}')}"
 

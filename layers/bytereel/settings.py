@@ -16,10 +16,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
-from bytereel.model import INBOX, OUTBOX, WORK, Place
+from bytereel.model import INBOX, OUTBOX, WORK, Location
 
 PREFIX = "BYTEREEL_"
-PlaceText = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.{0,900})?$")]
+LocationText = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.{0,900})?$")]
 """A bucket of an S3 store, and after a slash what every key in it starts with: `my-bucket/uploads/`."""
 
 MEBIBYTE = 1024 * 1024
@@ -43,13 +43,15 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home, validate_default=True, description="folder of what no cloud keeps")
     endpoint_url: Annotated[str | None, Field(pattern="^https?://", description="of S3, SQS and DynamoDB")] = None
     region: str | None = None
-    inbox_bucket: PlaceText | None = None
-    work_bucket: PlaceText | None = None
-    outbox_bucket: PlaceText | None = None
+    inbox_bucket: LocationText | None = None
+    work_bucket: LocationText | None = None
+    outbox_bucket: LocationText | None = None
     table: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_.-]{3,255}$", description="of DynamoDB")] = None
-    queues: Annotated[str | None, Field(pattern="^[a-zA-Z0-9_-]{1,60}$", description="start of their names")] = None
+    queues: Annotated[
+        str | None, Field(pattern="^[a-zA-Z0-9_-]{1,60}$", description="what the names of the queues begin with")
+    ] = None
     listen: Annotated[bool, Field(description="hear the events of a MinIO-compatible server")] = False
-    gateway_token_file: Annotated[Path | None, Field(description="what a webhook must know")] = None
+    gateway_token_file: Annotated[Path | None, Field(description="file with the token that webhooks must send")] = None
     workers: Annotated[int, Field(ge=1, le=WORKERS_MAX, default_factory=lambda: min(WORKERS_MAX, usable_cores()))]
     threads: Annotated[int, Field(ge=1, le=64, description="segments that one worker may run at once")] = 2
     memory_budget_bytes: Annotated[ByteSize, Field(ge=16 * MEBIBYTE)] = ByteSize(512 * MEBIBYTE)
@@ -57,14 +59,20 @@ class Settings(BaseSettings):
     deliveries_max: Annotated[int, Field(ge=1, le=100, description="tries before a job fails")] = 5
     deaths_max: Annotated[int, Field(ge=1, le=1000, description="workers a message may outlive")] = 20
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.05
-    settle_seconds: Annotated[float, Field(ge=0, le=3600, description="how long a file is left")] = 1.0
+    settle_seconds: Annotated[float, Field(ge=0, le=3600, description="how long a dropped file must be unchanged")] = (
+        1.0
+    )
     sweep_seconds: Annotated[float, Field(gt=0, le=86400)] = 30.0
     stall_seconds: Annotated[float, Field(gt=0, le=86400 * 7)] = 900.0
-    keep_done_days: Annotated[float, Field(gt=0, description="then a done job and its source go")] = 30.0
+    keep_done_days: Annotated[float, Field(gt=0, description="after which a done job and its source are deleted")] = (
+        30.0
+    )
     parity_percent: Annotated[int, Field(ge=0, le=100)] = 0
     profiles_file: Annotated[Path | None, Field(description="TOML file of profiles of your own")] = None
     passphrase_file: Path | None = None
     key_file: Path | None = None
+    allow_unsealed: Annotated[bool, Field(description="restore what is not sealed, though a secret is set")] = False
+    sealed_names: Annotated[Literal["source", "job"], Field(description="what sealed outputs are named by")] = "source"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("home")
@@ -92,18 +100,18 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TABLE needs {PREFIX}INBOX_BUCKET, {PREFIX}WORK_BUCKET and {PREFIX}OUTBOX_BUCKET")
         if self.listen and not self.inbox_bucket:
             raise ValueError(f"{PREFIX}LISTEN needs {PREFIX}INBOX_BUCKET")
-        places = self.places.values()
-        if any(one.overlaps(other) for one, other in itertools.combinations(places, 2)):
+        locations = self.locations.values()
+        if any(one.overlaps(other) for one, other in itertools.combinations(locations, 2)):
             raise ValueError(
                 "inbox, work and outbox must lie apart: no bucket twice, or prefixes of which none starts another"
             )
         return self
 
     @property
-    def places(self) -> Mapping[str, Place]:
+    def locations(self) -> Mapping[str, Location]:
         """Where each bucket of the road lies in the store; empty where the buckets are folders of the home."""
         named = {INBOX: self.inbox_bucket, WORK: self.work_bucket, OUTBOX: self.outbox_bucket}
-        return {bucket: _place(text) for bucket, text in named.items() if text}
+        return {bucket: _location(text) for bucket, text in named.items() if text}
 
     @property
     def heartbeat_seconds(self) -> float:
@@ -111,9 +119,9 @@ class Settings(BaseSettings):
         return self.lease_seconds / 3 if self.table else min(self.lease_seconds / 3, 5.0)
 
 
-def _place(text: str) -> Place:
+def _location(text: str) -> Location:
     bucket, _, prefix = text.partition("/")
-    return Place(bucket, prefix)
+    return Location(bucket, prefix)
 
 
 CLOUD = frozenset({"endpoint_url", "inbox_bucket", "work_bucket", "outbox_bucket", "table", "queues", "listen"})

@@ -4,6 +4,7 @@ Three ways to live: a folder with everything in it; buckets of an S3 store, with
 machine; buckets, a DynamoDB table and SQS queues, with nothing on this machine.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bytereel.adapters.clock import SystemClock
+from bytereel.adapters.folder.beneath import LinkInTheWayError, opened_folder
+from bytereel.adapters.folder.files import link_in_the_way
 from bytereel.adapters.folder.inbox import EmbeddedInbox
 from bytereel.adapters.folder.objects import FolderObjects
 from bytereel.adapters.s3.inbox import BucketInbox
 from bytereel.adapters.sqlite.database import Database
 from bytereel.adapters.sqlite.jobs import SqliteJobs
 from bytereel.adapters.sqlite.queue import SqliteQueue
-from bytereel.conversions import Conversion
-from bytereel.errors import Permanent
+from bytereel.conversions.registry import NAMES
+from bytereel.errors import Permanent, reason_of
 from bytereel.model import BUCKETS, INBOX, ObjectRef
-from bytereel.ports import EventSource, Inbox, JobTable, OwnerLeases, Ports, Queue
-from bytereel.routing import Conversions
+from bytereel.ports.doors import EventSource, Inbox
+from bytereel.ports.jobs import JobTable
+from bytereel.ports.ports import Ports
+from bytereel.ports.queues import OwnerLeases, Queue
 from bytereel.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,9 +35,9 @@ if TYPE_CHECKING:
     from bytereel.adapters.s3.objects import S3Objects
     from bytereel.adapters.sqs.queue import SqsQueue
 
-DROP_FOLDERS = ("archive", "restore")
-"""Made in every inbox folder, so that a file can be dropped there."""
+log = logging.getLogger(__name__)
 
+STATE = "state.sqlite"
 DAY_SECONDS = 86400.0
 READ_BYTES = 16 << 20
 """What one request to a store asks for of a source."""
@@ -54,6 +59,8 @@ class Home:
     """The leases that are freed when a process of this machine is found dead."""
     dropped: EmbeddedInbox | None = None
     """The inbox as a folder where files are dropped, where it is one."""
+    check_state: Callable[[], None] = lambda: None
+    """Make sure that the state on this machine is still the one that was opened; raises what `is_state_lost`."""
 
     @property
     def inbox_folder(self) -> Path | None:
@@ -71,27 +78,36 @@ def open_home(settings: Settings) -> Home:
 
     Raises: Permanent `home.unusable`, `cloud.not_installed`; as the adapters do.
     """
-    if not settings.places:
+    if not settings.locations:
         return _folder_home(settings.home)
     return _cloud_home(settings) if settings.table else _bucket_home(settings)
 
 
 def _folder_home(path: Path) -> Home:
-    _make_folders([path / bucket for bucket in BUCKETS] + [path / INBOX / name for name in DROP_FOLDERS])
+    _make_root(path)
+    for bucket in BUCKETS:
+        _make_folder(path, bucket)
+    _make_drop_folders(path)
     objects, clock = FolderObjects(path), SystemClock()
-    jobs, queue = _local_state(path, clock)
-    inbox = EmbeddedInbox(objects, queue, clock)
+    database = _local_state(path, clock)
+    jobs, queue = SqliteJobs(database), SqliteQueue(database, clock)
+    inbox = EmbeddedInbox(objects, queue)
     ports = Ports(objects, jobs, queue, clock)
-    return Home(str(path), ports, inbox, lambda ref: str(objects.path_of(ref)), path, (jobs, queue), inbox)
+    return Home(
+        str(path), ports, inbox, lambda ref: str(objects.path_of(ref)), path, (jobs, queue), inbox, database.check
+    )
 
 
 def _bucket_home(settings: Settings) -> Home:
     path = settings.home
-    _make_folders([path])
-    objects, (jobs, queue) = open_objects(settings), _local_state(path, SystemClock())
+    _make_root(path)
+    objects, clock = open_objects(settings), SystemClock()
+    database = _local_state(path, clock)
+    jobs, queue = SqliteJobs(database), SqliteQueue(database, clock)
     name = f"{settings.inbox_bucket} with its state in {path}"
     ports = _on_buckets(settings, objects, jobs, queue)
-    return Home(name, ports, BucketInbox(objects, queue), objects.url_of, path, (jobs, queue))
+    inbox = BucketInbox(objects, queue)
+    return Home(name, ports, inbox, objects.url_of, path, (jobs, queue), check_state=database.check)
 
 
 def _cloud_home(settings: Settings) -> Home:
@@ -108,29 +124,53 @@ def _on_buckets(settings: Settings, objects: "S3Objects", jobs: JobTable, queue:
         jobs,
         queue,
         SystemClock(),
-        settings.places[INBOX],
+        settings.locations[INBOX],
         object_bytes_max=objects.object_bytes_max,
         put_bytes_max=objects.put_bytes_max,
         read_bytes=READ_BYTES,
     )
 
 
-def _local_state(path: Path, clock: SystemClock) -> tuple[SqliteJobs, SqliteQueue]:
-    database = Database(path / "state.sqlite")
-    return SqliteJobs(database), SqliteQueue(database, clock)
+def _local_state(path: Path, clock: SystemClock) -> Database:
+    if (path / STATE).is_symlink():
+        raise link_in_the_way(str(path / STATE))
+    return Database(path / STATE, clock=clock)
 
 
-def _make_folders(paths: Sequence[Path]) -> None:
-    for path in paths:
+def _make_root(path: Path) -> None:
+    """The home itself may be a link, or lie behind one; what is below it may not."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _make_folder(path: Path, *names: str) -> None:
+    try:
+        with opened_folder(path, names, make=True):
+            pass
+    except LinkInTheWayError as error:
+        raise link_in_the_way(error.filename) from error
+    except OSError as error:
+        raise _unusable(Path(path, *names), error) from error
+
+
+def _make_drop_folders(path: Path) -> None:
+    """What others put into the inbox keeps no home from opening."""
+    for name in NAMES:
         try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Permanent(
-                "home.unusable",
-                f"{str(path)!r} cannot be the home, or a folder in it: {error.strerror}",
-                hint="choose another folder with --home or BYTEREEL_HOME",
-                path=str(path),
-            ) from error
+            _make_folder(path, INBOX, name)
+        except Permanent as error:
+            log.warning("nothing is taken from there: %s", reason_of(error))
+
+
+def _unusable(path: Path, error: OSError) -> Permanent:
+    return Permanent(
+        "home.unusable",
+        f"{str(path)!r} cannot be the home, or a folder in it: {error.strerror}",
+        hint="choose another folder with --home or BYTEREEL_HOME",
+        path=str(path),
+    )
 
 
 def open_objects(settings: Settings, clients: "Clients | None" = None) -> "S3Objects":
@@ -138,7 +178,7 @@ def open_objects(settings: Settings, clients: "Clients | None" = None) -> "S3Obj
     client = (clients or clients_of(settings))("s3")
     from bytereel.adapters.s3.objects import S3Objects
 
-    return S3Objects(client, settings.places)
+    return S3Objects(client, settings.locations)
 
 
 def open_jobs(settings: Settings, clients: "Clients | None" = None) -> "DynamoJobs":
@@ -177,17 +217,17 @@ def open_event_source(settings: Settings) -> EventSource | None:
         from bytereel.adapters.minio import MinioEvents
     except ImportError as error:
         raise _not_installed(error) from error
-    return MinioEvents(settings.endpoint_url, settings.places[INBOX], new_session(), region=settings.region)
+    return MinioEvents(settings.endpoint_url, settings.locations[INBOX], new_session(), region=settings.region)
 
 
 def missing_services(settings: Settings) -> list[str]:
     """What the services that the settings name lack, one sentence each. Raises: Permanent `cloud.not_installed`."""
-    if not settings.places:
+    if not settings.locations:
         return []
     client = clients_of(settings)
     from bytereel.adapters import checkup
 
-    said = list(checkup.missing_in_buckets(client("s3"), settings.places, notified=not settings.listen))
+    said = list(checkup.missing_in_buckets(client("s3"), settings.locations, notified=not settings.listen))
     if settings.table and settings.queues:
         said += checkup.missing_in_queues(client("sqs"), settings.queues)
         said += checkup.missing_in_table(client("dynamodb"), settings.table)
@@ -200,27 +240,3 @@ def _not_installed(error: ImportError) -> Permanent:
         f"{error.name} is not installed: the settings name an S3 store",
         hint="pip install 'bytereel[cloud]'",
     )
-
-
-def load_conversions(settings: Settings) -> Conversions:
-    """Every conversion, ready to work; takes a second, as it imports the codec.
-
-    Raises: Permanent for a passphrase or key that cannot be used.
-    """
-    from bytereel_codec.frame.envelope import secret_from_files
-    from bytereel_codec.profiles.profiles import PROFILES
-
-    from bytereel.conversions.archive import ArchiveConversion
-    from bytereel.conversions.restore import RestoreConversion
-
-    secret = secret_from_files(settings.passphrase_file, settings.key_file)
-    profiles = dict(PROFILES)
-    if settings.profiles_file:
-        from bytereel_codec.profiles.files import load_profiles
-
-        profiles |= load_profiles(settings.profiles_file)
-    found: tuple[Conversion, ...] = (
-        ArchiveConversion(settings.parity_percent, secret, profiles=profiles),
-        RestoreConversion(secret),
-    )
-    return {conversion.name: conversion for conversion in found}

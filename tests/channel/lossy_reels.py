@@ -15,10 +15,10 @@ from bytereel.adapters.clock import ManualClock
 from bytereel.adapters.memory.jobs import MemoryJobs
 from bytereel.adapters.memory.objects import MemoryObjects
 from bytereel.adapters.memory.queue import MemoryQueue
-from bytereel.conversions import Conversion
+from bytereel.conversions.protocol import Conversion
 from bytereel.messages import INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, Job, JobState, ObjectRef, job_id_of
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.workers.delivery import Delivery, DeliveryLimits
 from bytereel_codec.channel.burst import PICTURES_BETWEEN_GREY, BurstShape
 from bytereel_codec.channel.raster import Picture, raster_named
@@ -29,9 +29,9 @@ from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.planes import lines_of
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.geometries import geometry_of_profile
 from bytereel_codec.profiles.profiles import PROFILES, Profile
 from bytereel_codec.profiles.recipes import Recipe
-from bytereel_codec.reel.layout import geometry_of_profile
 from reels import made
 
 HARD = {

@@ -185,7 +185,7 @@ def test_bursts_that_nobody_saw_are_named() -> None:
         survey.observe(damaged(SMALL, [], kind=kind, number=number))
     assert survey.missing == ["leader 1", "data 1", "data 2"]
     assert [each.name for each in survey.in_order] == ["leader 0", "data 0", "data 3"]
-    assert survey.verdict == ("Damaged: 3 bursts are missing. Whether parity brings them back, bytereel verify says.")
+    assert survey.verdict == ("Damaged: 3 bursts are missing. Verifying the reel says whether parity brings them back.")
 
 
 Change = Callable[[int, Picture], Iterator[Picture]]
@@ -290,7 +290,7 @@ def test_a_reel_of_samples_has_no_channel_and_no_reel_has_none_either(tmp_path: 
     with pytest.raises(Permanent) as caught:
         survey_channel(tmp_path / "reel.mp4")
     assert caught.value.error_id == "channel.none"
-    assert "bytereel verify" in caught.value.hint
+    assert "verifying" in caught.value.hint
     with pytest.raises(Permanent) as caught:
         survey_channel(tmp_path / "noise")
     assert caught.value.error_id == "reel.none"

@@ -14,10 +14,11 @@ from bytereel_codec.channel.modulation import Family
 from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.frame.geometry import FRAME_RESERVED_BYTES
-from bytereel_codec.libav.pictures import can_encode
+from bytereel_codec.libav.encoding import can_encode
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
-from bytereel_codec.profiles.profiles import NVENC, PROFILES, Profile, coded_by_card
-from bytereel_codec.reel.layout import geometry_of_profile, layout_for
+from bytereel_codec.profiles.geometries import geometry_of_profile
+from bytereel_codec.profiles.profiles import PROFILES, Profile, coded_by_card
+from bytereel_codec.reel.layout import layout_for
 from bytereel_codec.trials import rehearsal
 from bytereel_codec.trials.rehearsal import (
     PICTURES,
@@ -29,6 +30,7 @@ from bytereel_codec.trials.rehearsal import (
     survives,
     with_proven_encoder,
 )
+from bytereel_codec.video.encoders import NVENC
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -203,7 +205,7 @@ def test_an_encoder_that_opens_once_and_then_gives_up_is_not_taken(monkeypatch: 
     assert isinstance(geometry, BurstGeometry)
     if can_encode(encoding_of(geometry)):
         pytest.skip("a card answers here")
-    monkeypatch.setattr("bytereel_codec.libav.pictures.can_encode", lambda encoding: True)
+    monkeypatch.setattr("bytereel_codec.libav.encoding.can_encode", lambda encoding: True)
     trials: list[Trial] = []
     assert with_proven_encoder(profile, candidate, watch=trials.append) is profile
     assert trials == []

@@ -5,19 +5,14 @@ import random
 import crc32c
 import numpy as np
 import pytest
+from bytereel_codec.files.ranged import BytesReader
 from bytereel_codec.frame.geometry import GEOMETRIES
 from bytereel_codec.frame.header import whitening_shift
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
 from bytereel_codec.frame.whitening import whitening_table
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import (
-    HEADER_BYTES,
-    MACROBLOCK_BYTES,
-    MACROBLOCK_CODED_BYTES,
-    WHITENING_BYTES,
-    read_macroblocks,
-    write_macroblocks,
-)
-from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, PictureReader, PictureWriter
+from bytereel_codec.video.macroblocks import read_macroblocks, write_macroblocks
+from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, FrameLoader, PictureReader, PictureWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reels import FORGED_ID, SMALL, forged_header
@@ -100,8 +95,10 @@ def test_a_payload_made_against_the_whitening_fits_and_comes_back(wanted):
     chunk = bytes(writer.write(forged_header(), length, 0))
     assert whitening_shift(packed) != shift or len(chunk) > 1.3 * SMALL.picture_bytes
     found = PictureReader().frame(np.frombuffer(chunk, np.uint8), FIRST_SAMPLE_OFFSET)
-    assert found is not None
-    assert bytes(found.payload) == payload
+    loaded = FrameLoader().frame_at(BytesReader(chunk), FIRST_SAMPLE_OFFSET)
+    for frame in (found, loaded):
+        assert frame is not None
+        assert bytes(frame.payload) == payload
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=str)

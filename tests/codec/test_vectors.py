@@ -114,7 +114,7 @@ def test_another_secret_opens_nothing(name: str, tmp_path: Path) -> None:
 def test_the_same_source_and_randomness_give_the_same_reel(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bytereel_codec.writing.encode.SOFTWARE", described(name)["leader"]["software"])
+    monkeypatch.setattr("bytereel_codec.writing.reel_plan.SOFTWARE", described(name)["leader"]["software"])
     assert sha256(make.encode(RECIPES[name], tmp_path)) == described(name)["reel"]["sha256"]
 
 

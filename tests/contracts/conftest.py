@@ -19,7 +19,9 @@ from bytereel.adapters.sqlite.database import Database
 from bytereel.adapters.sqlite.jobs import SqliteJobs
 from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.adapters.sqs.queue import SqsQueue, create_queues
-from bytereel.ports import JobTable, ObjectStore, Queue
+from bytereel.ports.jobs import JobTable
+from bytereel.ports.objects import ObjectStore
+from bytereel.ports.queues import Queue
 from moto import mock_aws
 from s3_stores import S3_STORES, StoreBucket, client_of, made
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 from bytereel.adapters.s3.objects import S3Objects
-from bytereel.model import BUCKETS, Place
+from bytereel.model import BUCKETS, Location
 
 from localstack.servers import REGION, Server
 
@@ -27,7 +27,7 @@ class StoreBucket:
     def objects(self, client: "S3Client | None" = None) -> S3Objects:
         """A store with nothing in it: the road's buckets as fresh prefixes of this one."""
         fresh = uuid.uuid4().hex[:8]
-        places = {bucket: Place(self.name, f"{fresh}/{bucket}/") for bucket in BUCKETS}
+        places = {bucket: Location(self.name, f"{fresh}/{bucket}/") for bucket in BUCKETS}
         return S3Objects(client or self.client, places)
 
 

@@ -18,7 +18,7 @@ from bytereel.adapters.dynamodb.table import BY_SILENCE, INDEXES, TTL_ATTRIBUTE,
 from bytereel.adapters.memory.jobs import MemoryJobs
 from bytereel.errors import BytereelError, LeaseLost, Permanent, Temporary, TransitionRefused
 from bytereel.model import JOB_TRANSITIONS, Job, JobState, ObjectRef, Segment, SegmentState
-from bytereel.ports import StageProgress
+from bytereel.ports.jobs import StageProgress
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -687,3 +687,24 @@ class SideBySide(RuleBasedStateMachine):
 def test_random_calls_have_the_same_outcomes_as_in_memory(client):
     few = settings(max_examples=25, stateful_step_count=30, deadline=None)
     run_state_machine_as_test(lambda: SideBySide(client), settings=few)
+
+
+def test_every_read_that_a_decision_rests_on_is_consistent(client, jobs):
+    asked = []
+    with hooked(
+        client, "provide-client-params.dynamodb", lambda params, model, **_: asked.append((model.name, params))
+    ):
+        planned_job(jobs, (0, 1))
+        leased = jobs.lease_segment("j", 0, "w", 3.0, 60.0)
+        jobs.extend_segment(leased, 4.0, 90.0)
+        jobs.finish_segment(leased, "j/000000.1", 1, {}, 5.0)
+        jobs.enter_stage("j", 1, 6.0)
+        jobs.segments("j")
+        jobs.unknown(["j", "k"])
+        jobs.advance("j", "cancel", 7.0)
+        jobs.advance("j", "retry_planned", 8.0)
+        jobs.get("j")
+    reads = [params for name, params in asked if name in ("GetItem", "Query") and "IndexName" not in params]
+    batches = [each for name, params in asked if name == "BatchGetItem" for each in params["RequestItems"].values()]
+    assert {name for name, _ in asked} >= {"GetItem", "Query", "BatchGetItem"}
+    assert all(each.get("ConsistentRead") for each in (*reads, *batches))

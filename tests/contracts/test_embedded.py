@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -38,6 +39,7 @@ ALLOWED = {
     sqlite_queue.SELECT_DEAD: ["SCAN dead_letters"],  # in the order of its key, up to the limit
     inbox.SELECT_UPLOADS: ["SCAN uploads"],  # only what is being renamed at this moment
     inbox.SELECT_UPLOADS_OF: ["SCAN uploads"],
+    inbox.SELECT_UPLOAD_STAGED: ["SCAN uploads"],
     inbox.SELECT_SEEN_PLACED: ["SCAN uploads"],
 }
 
@@ -64,21 +66,6 @@ def test_a_newer_schema_is_refused(tmp_path):
     assert caught.value.error_id == "state.newer_version"
 
 
-def test_an_older_schema_is_brought_up_to_date(tmp_path):
-    database = Database(tmp_path / "state.db")
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("DROP INDEX dead_letters_by_time")
-        connection.execute("ALTER TABLE dead_letters DROP COLUMN buried_at")
-        connection.execute("INSERT INTO dead_letters VALUES (1, '7', 'intake', '{}', 5, '\"old\"')")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    queue = SqliteQueue(Database(tmp_path / "state.db"), ManualClock())
-    assert [reason for _, reason in queue.dead()] == ["old"]
-    assert queue.forget_dead(time.time() - 3600) == 0
-    with database.reading() as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
-
-
 def test_a_database_that_stays_locked_is_state_busy(tmp_path):
     database = Database(tmp_path / "state.db", busy_seconds=0.05)
     other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -96,6 +83,22 @@ def test_a_file_that_is_no_database_is_state_damaged(tmp_path):
     with pytest.raises(Integrity) as caught:
         Database(tmp_path / "state.db")
     assert caught.value.error_id == "state.damaged"
+
+
+def test_a_write_that_fails_half_way_changes_nothing(tmp_path):
+    database = Database(tmp_path / "state.db")
+    queue = SqliteQueue(database, ManualClock())
+
+    def send_and_fail():
+        with database.writing() as connection:
+            queue.send_within(connection, "q", [{"n": 1}])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        send_and_fail()
+    assert queue.size("q") == 0
+    queue.send("q", [{"n": 2}])
+    assert queue.size("q") == 1
 
 
 def test_a_full_database_is_store_full_and_goes_on_later(tmp_path):
@@ -232,3 +235,39 @@ def test_deleting_the_last_object_of_a_folder_removes_the_folder(tmp_path):
     assert (tmp_path / "work/j").is_dir()
     objects.delete(ObjectRef("work", "j/2"))
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_the_log_of_the_database_is_emptied_unless_somebody_reads(tmp_path):
+    database = Database(tmp_path / "state.db")
+    log = tmp_path / "state.db-wal"
+    with database.writing() as connection:
+        connection.execute("INSERT INTO seen VALUES (x'00', 'a word that was said')")
+    reader = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM seen").fetchall()
+    with database.writing() as connection:
+        connection.execute("DELETE FROM seen")
+    assert not database.drop_history()
+    assert b"a word that was said" in log.read_bytes() + database.path.read_bytes()
+    reader.execute("COMMIT")
+    reader.close()
+    assert database.drop_history()
+    assert log.stat().st_size == 0
+    assert b"a word that was said" not in database.path.read_bytes()
+
+
+def test_emptying_the_log_waits_for_nobody(tmp_path):
+    database, other = Database(tmp_path / "state.db"), Database(tmp_path / "state.db")
+    with other.writing() as connection:
+        connection.execute("INSERT INTO seen VALUES (x'00', 'a')")
+        started_at = time.monotonic()
+        assert not database.drop_history()
+        assert time.monotonic() - started_at < 5
+    waited = []
+    with other.writing():
+        writer = threading.Thread(target=lambda: waited.append(SqliteJobs(database).release_owner("w")))
+        writer.start()
+        time.sleep(0.3)
+        assert waited == [], "a writer waits as before"
+    writer.join(30)
+    assert len(waited) == 1

@@ -14,7 +14,7 @@ from bytereel.model import (
     Segment,
     SegmentState,
 )
-from bytereel.ports import StageProgress
+from bytereel.ports.jobs import StageProgress
 
 # the transitions that bring a new job into each state
 WAYS = {
@@ -169,6 +169,23 @@ def test_reason_and_result_stay_until_a_retry_forgets_the_reason(jobs):
     assert jobs.advance("j", "retry_planned", 5.0).reason == ""
 
 
+def test_a_source_is_forgotten_in_the_write_that_ends_the_job_and_its_key_stays(jobs):
+    job_in(jobs, JobState.FINALIZING)
+    before = jobs.get("j")
+    assert (before.source.version, before.source_bytes) == ("v1", 100)
+    done = jobs.advance("j", "finish", 3.0, result={"a": 1}, forget_source=True)
+    assert done == jobs.get("j")
+    assert (done.state, done.result) == (JobState.DONE, {"a": 1})
+    assert (done.source, done.source_bytes) == (ObjectRef("inbox", before.source.key), 0)
+
+
+def test_a_refused_transition_forgets_nothing(jobs):
+    job_in(jobs, JobState.PLANNED)
+    with pytest.raises(TransitionRefused):
+        jobs.advance("j", "finish", 3.0, forget_source=True)
+    assert (jobs.get("j").source.version, jobs.get("j").source_bytes) == ("v1", 100)
+
+
 @for_threads
 def test_racing_transitions_have_one_winner(jobs, race):
     job_in(jobs, JobState.FINALIZING)
@@ -231,10 +248,12 @@ def test_extending_moves_the_lease_and_updates_the_job(jobs):
     assert jobs.stalled(9.0) == []
 
 
-def test_an_attempt_that_lost_its_lease_can_do_nothing(jobs):
+@pytest.mark.parametrize("next_owner", ["a", "b"])
+def test_an_attempt_that_lost_its_lease_can_do_nothing_whoever_has_it_now(jobs, next_owner):
     planned_job(jobs)
     lost = jobs.lease_segment("j", 0, "a", 3.0, 13.0)
-    held = jobs.lease_segment("j", 0, "b", 13.0, 23.0)
+    held = jobs.lease_segment("j", 0, next_owner, 13.0, 23.0)
+    assert (lost.attempt, held.attempt) == (1, 2)
     assert not jobs.extend_segment(lost, 14.0, 90.0)
     jobs.release_segment(lost)
     jobs.release_segment(lost, failed=True)

@@ -20,12 +20,13 @@ from bytereel.adapters.minio import LINE_BYTES_MAX, MinioEvents
 from bytereel.errors import BytereelError, Permanent, Temporary
 from bytereel.events import sources_in
 from bytereel.messages import INTAKE, event_of
-from bytereel.model import INBOX, ObjectRef, Place
-from bytereel.ports import Ports
+from bytereel.model import INBOX, Location, ObjectRef
+from bytereel.ports.ports import Ports
 from bytereel.settings import load_settings
 from bytereel.wiring import Home, open_event_source
 from bytereel.workers import listener as listener_module
 from bytereel.workers.listener import (
+    END_SECONDS_MAX,
     PAUSE_SECONDS_MAX,
     PAUSE_SECONDS_MIN,
     EventListener,
@@ -38,7 +39,7 @@ from listen_server import Answer, ListenServer, listening, refuse, stream
 
 from localstack.servers import Server, free_port
 
-PLACE = Place("uploads", "in/")
+PLACE = Location("uploads", "in/")
 KEYS = ("archive/plain.bin", "archive/a b+c%20d%2Fe.zip", "archive/été/日本.txt", "archive/100%.txt")
 
 
@@ -123,7 +124,6 @@ def test_the_request_names_the_place_and_the_creations_and_is_signed_with_the_se
         b"\xff\xfe\n",
         b"[" * 100_000 + b"\n",
         b"x" * (LINE_BYTES_MAX + 100_000),
-        b'{"Records": [{"s3": {"object": {"key": "\\ud800"}}}]}\n',
     ],
     ids=lambda garbage: repr(garbage[:12]),
 )
@@ -135,7 +135,19 @@ def test_garbage_ends_the_connection_and_nothing_is_asked_again(garbage: bytes) 
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("record", [3, None, [], {}, {"s3": 3}, {"s3": {"object": {"key": 3}}}, {"s3": {"object": []}}])
+@pytest.mark.parametrize(
+    "record",
+    [
+        3,
+        None,
+        [],
+        {},
+        {"s3": 3},
+        {"s3": {"object": {"key": 3}}},
+        {"s3": {"object": []}},
+        {"s3": {"object": {"key": "\ud800"}}},
+    ],
+)
 def test_a_record_of_another_shape_is_passed_on_for_intake_to_refuse(record: Any) -> None:
     said = json.dumps({"Records": [record]}).encode() + b"\n"
     with listening(stream(said)) as server:
@@ -208,7 +220,7 @@ def test_a_store_that_knows_no_listening_is_told_from_one_that_does(ministack_se
     own = session(aws_access_key_id=ministack_server.access_key, aws_secret_access_key=ministack_server.secret_key)
     client = own.client("s3", endpoint_url=ministack_server.endpoint_url, region_name="us-east-1")
     client.create_bucket(Bucket="deaf")
-    heard, reason = hear(MinioEvents(ministack_server.endpoint_url, Place("deaf"), own, region="us-east-1"))
+    heard, reason = hear(MinioEvents(ministack_server.endpoint_url, Location("deaf"), own, region="us-east-1"))
     assert heard == []
     assert isinstance(reason, Temporary)
 
@@ -307,7 +319,7 @@ def test_the_end_comes_at_once_whatever_the_server_does(queue: Queue, answer: An
             wait_for(lambda: server.asked)
             time.sleep(0.1)
             started_at = time.monotonic()
-        assert time.monotonic() - started_at < 1.0
+        assert time.monotonic() - started_at < END_SECONDS_MAX / 2
         assert "event-listener" not in {thread.name for thread in threading.enumerate()}
 
 

@@ -1,13 +1,15 @@
 """What every `ObjectStore` must do."""
 
 import itertools
+import os
 
 import crc32c
 import pytest
+from bytereel.adapters.folder.objects import FolderObjects
 from bytereel.adapters.s3.objects import S3Objects
 from bytereel.errors import Integrity, Permanent
 from bytereel.model import ObjectRef
-from bytereel.ports import Part
+from bytereel.ports.objects import Part
 from bytereel.reading import every_object
 
 REF = ObjectRef("work", "a/b.bin")
@@ -73,6 +75,31 @@ def test_a_named_version_is_refused_once_the_object_was_replaced(objects):
     with pytest.raises(Permanent) as caught:
         objects.read_into(old, 0, memoryview(bytearray(1)))
     assert caught.value.error_id == "object.changed"
+
+
+def test_an_object_is_as_open_as_was_asked_or_its_store_keeps_no_modes(objects):
+    part = ObjectRef("work", "part")
+    objects.put(part, [b"x"], mode=0o600)
+    whole = objects.compose(REF, b"<", [part_of(part, b"x")], b">", mode=0o640)
+    modes = [objects.stat(part).mode, whole.mode, objects.stat(REF).mode]
+    assert modes == ([None] * 3 if isinstance(objects, S3Objects) else [0o600, 0o640, 0o640])
+
+
+def test_a_file_is_never_more_open_than_the_umask_allows_and_while_it_is_written_no_more_than_at_its_end(tmp_path):
+    objects = FolderObjects(tmp_path)
+    seen = []
+
+    def chunks():
+        yield b"half"
+        seen.extend(path.stat().st_mode & 0o777 for path in (tmp_path / ".staging").iterdir())
+        yield b"done"
+
+    before = os.umask(0o027)
+    try:
+        assert objects.put(REF, chunks(), mode=0o777).mode == 0o750
+    finally:
+        os.umask(before)
+    assert seen == [0o750]
 
 
 def test_if_absent_refuses_a_present_key_and_keeps_it(objects):

@@ -80,6 +80,13 @@ def test_a_held_message_is_had_again_when_its_lease_ends(queue, clock):
     assert second.receipt != first.receipt
 
 
+def test_a_queue_whose_messages_are_all_held_is_passed_by(queue, clock):
+    queue.send("q", [{"n": 1}])
+    assert queue.lease(["q", "r"], "w", 10.0).body == {"n": 1}
+    queue.send("r", [{"n": 2}])
+    assert queue.lease(["q", "r"], "other", 10.0).body == {"n": 2}
+
+
 def test_extend_holds_from_now_on(queue, clock):
     queue.send("q", [{"n": 1}])
     message = queue.lease(["q"], "a", 2)

@@ -9,8 +9,8 @@ import pytest
 from bytereel.adapters.aws import make_client
 from bytereel.adapters.s3.objects import S3Objects
 from bytereel.errors import Integrity, Permanent, Temporary
-from bytereel.model import ObjectRef, Place
-from bytereel.ports import Part
+from bytereel.model import Location, ObjectRef
+from bytereel.ports.objects import Part
 from lying_proxy import Fault, lying_proxy
 from s3_stores import S3_STORES, client_of
 
@@ -225,7 +225,7 @@ def test_a_browser_is_told_what_it_gets(bucket, key, kind):
 
 
 def test_the_url_of_an_object_names_bucket_and_key():
-    objects = S3Objects(None, {"work": Place("b", "deep/")})
+    objects = S3Objects(None, {"work": Location("b", "deep/")})
     assert objects.url_of(ObjectRef("work", "x y.mp4")) == "s3://b/deep/x y.mp4"
     with pytest.raises(Permanent) as caught:
         objects.url_of(ObjectRef("work", "/".join(["d" * 100] * 10) + "/" + "x" * 12))
@@ -256,7 +256,7 @@ def test_the_same_bytes_put_again_are_another_version_only_where_versions_are_ke
 def test_versions_may_be_switched_on_while_the_road_runs(ministack_bucket):
     name = f"{ministack_bucket.name}-later"
     ministack_bucket.client.create_bucket(Bucket=name)
-    objects = S3Objects(ministack_bucket.client, {"inbox": Place(name)})
+    objects = S3Objects(ministack_bucket.client, {"inbox": Location(name)})
     before = objects.put(ObjectRef("inbox", "a"), [b"a"])
     assert objects.list("inbox") == [before]
     ministack_bucket.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
@@ -268,7 +268,7 @@ def test_versions_may_be_switched_on_while_the_road_runs(ministack_bucket):
 
 
 def test_an_absent_bucket_is_said_to_be_absent(ministack_bucket):
-    objects = S3Objects(ministack_bucket.client, {"work": Place("no-such-bucket")})
+    objects = S3Objects(ministack_bucket.client, {"work": Location("no-such-bucket")})
     for call in (
         lambda: objects.put(REF, [b"x"]),
         lambda: objects.stat(REF),
@@ -397,7 +397,7 @@ def test_a_read_never_mixes_two_versions(proxy, through, ministack_bucket, named
             other.put(REF, [noise(MIB, 2)])
         return real(method, path)
 
-    other = S3Objects(ministack_bucket.client, through._places)
+    other = S3Objects(ministack_bucket.client, through._locations)
     proxy.fault_of = replaced_in_between
     with pytest.raises(Permanent if named else Temporary) as caught:
         through.read_into(info.ref if named else REF, 0, memoryview(bytearray(MIB)))

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bytereel_codec.files.names import safe_name
 from bytereel_codec.writing.encode import EncodeOptions, encode_file
 from command_line import COMMAND, SECONDS_MAX, Answer, Cli, environment
 
@@ -109,8 +110,36 @@ def test_any_name_survives_the_way(cli: Cli) -> None:
         (cli.folder / name).write_bytes(name.encode("utf-8", "surrogateescape"))
         cli("encode", "--", name, f"{number}.mp4")
         (cli.folder / name).unlink()
-        cli("decode", f"{number}.mp4")
+        cli("decode", f"{number}.mp4", f"./{name}")
         assert (cli.folder / name).read_bytes() == name.encode("utf-8", "surrogateescape")
+        (cli.folder / name).unlink()
+        cli("decode", f"{number}.mp4")
+        assert (cli.folder / safe_name(name)).read_bytes() == name.encode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize("name", [".bash_profile", "-rf", "~", "x\x1b[2J", "gpj\u202eexe"])
+def test_a_name_that_does_harm_is_changed_and_that_is_said(cli: Cli, name: str) -> None:
+    (cli.folder / "plain").write_bytes(b"content")
+    cli("encode", "plain", "r.mp4", "--name", name)
+    (cli.folder / "plain").unlink()
+    answer = cli("decode", "r.mp4")
+    (written,) = [path.name for path in cli.folder.iterdir() if path.name != "r.mp4"]
+    assert written == safe_name(name) != name
+    assert "the reel names it" in answer.err
+    assert answer.err.strip().isprintable()
+    assert "the reel names it" not in cli("decode", "r.mp4", "./-given").err
+    assert (cli.folder / "-given").exists()
+
+
+def test_modes_that_give_rights_come_back_with_preserve_alone(cli: Cli) -> None:
+    (cli.folder / "d").mkdir()
+    (cli.folder / "d" / "tool").write_bytes(b"#!")
+    (cli.folder / "d" / "tool").chmod(0o4775)
+    cli("encode", "d", "d.mp4")
+    cli("decode", "d.mp4", "plain")
+    cli("decode", "d.mp4", "kept", "--preserve")
+    modes = [(cli.folder / name / "tool").stat().st_mode & 0o7777 for name in ("plain", "kept")]
+    assert modes == [0o755, 0o4775]
 
 
 def test_no_name_in_a_reel_leaves_the_folder(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

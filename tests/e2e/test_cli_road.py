@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from bytereel.cli.commands.road import RESTORE_PROFILES
+from bytereel.conversions.registry import profiles_by_conversion
 from bytereel.conversions.restore import RestoreConversion
 from bytereel.model import Job, JobState, ObjectRef
 from bytereel.settings import load_settings
@@ -198,4 +198,4 @@ def test_put_imports_no_kernel(cli: Cli) -> None:
 
 
 def test_the_profiles_that_put_knows_are_those_of_the_conversion() -> None:
-    assert tuple(RestoreConversion.profiles) == RESTORE_PROFILES
+    assert tuple(RestoreConversion.profiles) == profiles_by_conversion(None)["restore"]

@@ -28,7 +28,7 @@ from command_line import SOURCES
 from localstack.servers import REGION, Server, ministack
 from tests.functions.core_stack import load
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.servers]
 
 Outcome = TypeVar("Outcome")
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 POSTERS = 4
 ADDRESS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (INFO|WARNING) bytereel\.workers\.gateway(_server)?: .+")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \d+ (INFO|WARNING) bytereel\.service\.(webhook|server): .+")
 
 
 @pytest.fixture

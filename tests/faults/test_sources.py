@@ -114,7 +114,7 @@ def test_a_link_that_could_not_come_back_is_refused_when_it_goes_in(tmp_path, ta
     (folder / "link").symlink_to(target)
     with pytest.raises(Permanent) as raised:
         encode_file(folder, tmp_path / "reel")
-    assert raised.value.error_id == "folder.unsafe"
+    assert raised.value.error_id == "source.link_out"
     assert not (tmp_path / "reel").exists()
 
 

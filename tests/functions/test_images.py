@@ -39,6 +39,7 @@ def context_copies(image: str) -> list[tuple[list[str], str]]:
     return [(words[:-1], words[-1]) for words in copies]
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("image", IMAGES)
 def test_hadolint_finds_nothing(image: str) -> None:
     command = [str(Path(sys.executable).parent / "hadolint"), "--no-color", str(ROOT / image)]

@@ -11,7 +11,7 @@ from bytereel.adapters.dynamodb.table import TTL_ATTRIBUTE, definition_of
 from bytereel.adapters.sqs.queue import dead_name_of, name_of
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, QUEUES
 from bytereel.settings import PREFIX, Settings, load_settings
-from bytereel_functions.road import REQUIRED
+from bytereel_functions.opened import REQUIRED
 
 from localstack.functions import SHAPES
 from tests.functions.core_stack import ACCOUNT, IMAGE, INFRA, REGION, TEMPLATE, Deployed, load
@@ -205,7 +205,7 @@ def test_a_functions_environment_is_taken_by_the_settings(
         monkeypatch.setenv(name, str(value))
     settings = load_settings()
     assert all(getattr(settings, name) for name in REQUIRED)
-    assert {place.bucket for place in settings.places.values()} == {stack[bucket]["BucketName"] for bucket in BUCKETS}
+    assert {each.bucket for each in settings.locations.values()} == {stack[bucket]["BucketName"] for bucket in BUCKETS}
     assert settings.table == stack["Table"]["TableName"]
 
 

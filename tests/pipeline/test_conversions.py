@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bytereel.conversions import FinishedSegment, Plan
 from bytereel.conversions.archive import DATA_STAGE, PARITY_STAGE, ArchiveConversion
+from bytereel.conversions.protocol import FinishedSegment, Plan
 from bytereel.errors import Permanent
 from bytereel_codec.files.ranged import BytesReader
 from bytereel_codec.frame.envelope import Secret
@@ -96,3 +96,12 @@ def test_a_manifest_counts_the_pictures_that_encode_counts(tmp_path: Path, profi
     (tmp_path / "a.bin").write_bytes(content)
     made = encode_file(tmp_path / "a.bin", tmp_path / "a.mp4", EncodeOptions(profile=profile))
     assert conversion.assemble(plan.parameters, finished).facts["pictures"] == made.pictures
+
+
+def test_the_segments_of_a_sealed_job_are_those_of_a_source_that_fills_them_and_tell_no_size() -> None:
+    sources = [BytesReader(bytes(size)) for size in (100_000, 99_999)]
+    conversions = ArchiveConversion(secret=Secret(key=b"k" * 32)), ArchiveConversion()
+    sealed, opened = ([each.plan(source, "a", "archive").segments for source in sources] for each in conversions)
+    assert sealed[0] == sealed[1]
+    assert sealed[0][-1].end > 100_000
+    assert [segments[-1].end for segments in opened] == [100_000, 99_999]

@@ -165,12 +165,12 @@ def test_two_finalizers_at_once_end_the_job_once() -> None:
     job_id = road.put("a", b"abcdef")
     compose, late = road.ports.objects.compose, []
 
-    def overtaken(*arguments: object) -> object:
+    def overtaken(*arguments: object, **named: object) -> object:
         if not late:
             late.append(True)
             road.ports.queue.send(FINALIZE, [{"job": job_id}])
             assert road.deliver_one(owner="other")
-        return compose(*arguments)
+        return compose(*arguments, **named)
 
     road.ports.objects.compose = overtaken
     road.run()

@@ -8,11 +8,11 @@ import pytest
 from bytereel.errors import Permanent
 from bytereel.events import RECORDS_MAX, body_of, is_marker, jobs_in, sources_in, version_of
 from bytereel.messages import ENCODE, INTAKE, event_of
-from bytereel.model import INBOX, ObjectRef, Place, job_id_of
+from bytereel.model import INBOX, Location, ObjectRef, job_id_of
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-PLACE = Place("uploads", "in/")
+PLACE = Location("uploads", "in/")
 KEYS = [
     "a",
     "archive/a b.zip",
@@ -66,7 +66,7 @@ def test_every_shape_names_the_very_key(shape: Any, key: str) -> None:
 
 @given(key=KEY_TEXT, prefix=st.sampled_from(["", "in/", "a b+%/"]))
 def test_any_key_survives_every_shape(key: str, prefix: str) -> None:
-    place = Place(PLACE.bucket, prefix)
+    place = Location(PLACE.bucket, prefix)
     for shape in STORES:
         assert [source.key for source in sources_in(shape(prefix + key), place)] == [key]
 
@@ -152,7 +152,7 @@ def test_an_object_under_another_prefix_is_refused(shape: Any) -> None:
 
 
 def test_the_prefix_is_compared_with_the_key_as_it_is_and_not_as_it_is_encoded() -> None:
-    place = Place(PLACE.bucket, "a b+c/")
+    place = Location(PLACE.bucket, "a b+c/")
     for shape in STORES:
         assert [source.key for source in sources_in(shape("a b+c/d"), place)] == ["d"]
     assert sources_in(notification("in/a", encode=lambda _: "in%2Fa"), PLACE)[0].key == "a"
@@ -361,5 +361,5 @@ def test_a_foreign_record_beside_others_is_passed_over_lest_it_take_them_with_it
         {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": name}, "object": {"key": key, "eTag": "e"}}}
         for name, key in (("another", "a"), ("my-inbox", "b"))
     ]
-    found = sources_in({"Records": records}, Place("my-inbox"))
+    found = sources_in({"Records": records}, Location("my-inbox"))
     assert [(source.bucket, source.key) for source in found] == [("inbox", "b")]

@@ -2,7 +2,7 @@
 
 import pytest
 from bytereel.leases import Unwatched
-from bytereel.messages import FINALIZE
+from bytereel.messages import ENCODE, FINALIZE
 from bytereel.model import INBOX, WORK, JobState, ObjectRef, SegmentState
 from bytereel.operations import cancel, dead_letters, find_job, retry, view
 from bytereel.steps.encode import encode_segment
@@ -63,6 +63,7 @@ def test_a_cancelled_job_goes_on_where_it_stopped() -> None:
     cancel(road.ports, job_id)
     road.run()
     assert retry(road.ports, job_id).segments_done == 2
+    assert road.ports.queue.size(ENCODE) == 1, "what is done is not queued again"
     road.run()
     assert road.output(job_id) == loud(b"abcdefghijkl")
     assert set(road.loud.finished.values()) == {1}

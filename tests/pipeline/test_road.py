@@ -1,14 +1,18 @@
 """What becomes of a source on the road when nothing breaks, and what each kind of bad input ends in."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from bytereel.messages import ENCODE, FINALIZE, INTAKE, event_of
-from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef
-from bytereel.operations import retry
+from bytereel.errors import Integrity, is_state_lost
+from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES, event_of
+from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectInfo, ObjectRef
+from bytereel.operations import receive, retry, view
 from bytereel.routing import manifest_key, output_key, route_key
 from bytereel_codec.errors import Permanent
-from toys import CONTENTS, Road, expected, loud, summed
+from toys import CONTENTS, LIMITS, Failing, Road, expected, loud, summed
 
 
 @pytest.mark.parametrize(("key", "content"), CONTENTS)
@@ -37,15 +41,67 @@ def test_the_manifest_says_what_was_made_of_what() -> None:
     job_id = road.put("summed/a", b"abcdef")
     road.run()
     job = road.job(job_id)
-    ref = ObjectRef(OUTBOX, str(job.result["manifest"]))
-    buffer = bytearray(road.ports.objects.stat(ref).size_bytes)
-    road.ports.objects.read_into(ref, 0, memoryview(buffer))
-    manifest = json.loads(buffer)
+    manifest = manifest_of(road, job_id)
     assert manifest["job"] == job_id
     assert manifest["source"] == {"key": "summed/a", "version": job.source.version, "bytes": 6}
     assert manifest["output"]["bytes"] == len(summed(b"abcdef"))
     assert manifest["facts"] == {"lengths": 6}
     assert [each["fragment_bytes"] for each in manifest["segments"]] == [4, 2, 2]
+
+
+def manifest_of(road: Road, job_id: str) -> dict[str, Any]:
+    ref = ObjectRef(OUTBOX, str(road.job(job_id).result["manifest"]))
+    buffer = bytearray(road.ports.objects.stat(ref).size_bytes)
+    road.ports.objects.read_into(ref, 0, memoryview(buffer))
+    return json.loads(buffer)
+
+
+def test_what_hides_its_source_says_nothing_of_it_beside_the_output_or_in_its_row() -> None:
+    road = Road()
+    road.loud.hides_source = True
+    job_id = road.put("archive/fancy/folder/name", b"abcdef")
+    road.run()
+    manifest = manifest_of(road, job_id)
+    assert {"source", "expansion"}.isdisjoint(manifest)
+    assert set(manifest["segments"][0]) == {"index", "stage", "attempt", "fragment_bytes", "crc32c"}
+    assert manifest["output"]["key"] == "archive/fancy/folder/name.mp4"
+    job = road.job(job_id)
+    assert (job.source.version, job.source_bytes, job.result["expansion"]) == ("", 0, None)
+    shown = view(job, 1.0)
+    assert shown["source_bytes"] is shown["bytes_per_second"] is shown["expansion"] is None
+    assert road.output(job_id) == loud(b"abcdef")
+
+
+def test_an_output_that_is_named_by_its_job_has_no_word_of_the_sources_key() -> None:
+    road = Road()
+    road.loud.hides_source = road.loud.named_by_job = True
+    job_id = road.put("archive/fancy/folder/name", b"abcdef")
+    road.run()
+    key = f"archive/fancy/{job_id}.mp4"
+    assert road.keys(OUTBOX) == [key, f"{key}.manifest.json"]
+    assert road.output(job_id) == loud(b"abcdef")
+    assert "folder" not in json.dumps(manifest_of(road, job_id))
+
+
+def test_fragments_are_the_workers_own_and_an_output_as_open_as_its_conversion_says() -> None:
+    road = Road()
+    road.loud.mode = 0o640
+    job_id = road.put("a", b"abcdef")
+    road.deliver_one()
+    road.deliver_one()
+    assert {info.mode for info in road.ports.objects.list(WORK)} == {0o600}
+    road.run()
+    assert road.job(job_id).state is JobState.DONE
+    assert {info.mode for info in road.ports.objects.list(OUTBOX)} == {0o640}
+
+
+def test_the_log_tells_jobs_by_their_ids_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    road = Road()
+    job_id = road.put("folder/some-name", b"x" * 1234)
+    road.run()
+    assert job_id in caplog.text
+    assert not any(word in caplog.text for word in ("some-name", "folder", "1234"))
 
 
 def test_an_event_heard_twice_makes_one_job_and_converts_once() -> None:
@@ -139,6 +195,24 @@ def test_a_message_that_means_nothing_is_buried_at_once(queue: str, body: dict[s
     assert road.ports.jobs.list() == []
 
 
+@pytest.mark.parametrize("fail_at", range(1, 6))
+def test_a_state_that_is_lost_says_nothing_of_a_message_or_its_job(fail_at: int) -> None:
+    road = Road()
+    job_id = road.put("archive/a", b"abcdefgh")
+    lost = Failing(road.ports, fail_at, after=False, error=lambda: Integrity("state.replaced", "lost"), for_good=False)
+    raised = 0
+    while any(road.ports.queue.size(queue) for queue in QUEUES):
+        try:
+            if not road.deliver_one(lost.ports):
+                road.clock.advance(LIMITS.lease_seconds)
+        except Integrity as error:
+            assert is_state_lost(error)
+            raised += 1
+    assert raised == 1
+    assert road.ports.queue.dead() == []
+    assert road.job(job_id).state == JobState.DONE
+
+
 @pytest.mark.parametrize(("queue", "body"), [(ENCODE, {"job": "x", "index": 0}), (FINALIZE, {"job": "x"})])
 def test_a_message_about_an_absent_job_is_dropped(queue: str, body: dict[str, object]) -> None:
     road = Road()
@@ -211,3 +285,75 @@ def test_an_event_without_a_version_makes_no_job_that_could_read_two_versions() 
     retry(road.ports, jobs["gone"].id)
     road.run()
     assert road.ports.jobs.get(jobs["gone"].id).state is JobState.FAILED
+
+
+def test_a_source_of_another_size_than_its_job_knows_is_not_planned() -> None:
+    road = Road()
+    job_id = road.put("a", b"abcdef")
+    source = road.ports.objects.stat(ObjectRef(INBOX, "a"))
+    receive(road.ports, replace(source, size_bytes=5), "archive", "plain")
+    road.run()
+    assert road.job(job_id).state is JobState.FAILED
+    assert "removed or replaced" in road.job(job_id).reason
+
+
+@pytest.mark.parametrize(("bytes_max", "state"), [(8, JobState.DONE), (7, JobState.FAILED)])
+def test_an_output_that_the_store_could_not_hold_is_refused_before_it_is_encoded(
+    bytes_max: int, state: JobState
+) -> None:
+    road = Road()
+    road.ports = replace(road.ports, object_bytes_max=bytes_max)
+    plan = road.loud.plan
+    road.loud.plan = lambda *arguments: replace(plan(*arguments), output_bytes=8)
+    job_id = road.put("a", b"abcdef")
+    road.run()
+    assert road.job(job_id).state is state
+    if state is JobState.FAILED:
+        assert "would have about 8 bytes, and the store takes 7" in road.job(job_id).reason
+        assert not road.loud.finished
+
+
+def composing(road: Road, stored: Callable[[bytes], bytes | None], told_bytes: int | None) -> None:
+    """Have the store keep something else of a composed output, and tell of it that size (None: the true one)."""
+    compose, objects = road.ports.objects.compose, road.ports.objects
+
+    def lying(ref: ObjectRef, *pieces: object, **named: object) -> ObjectInfo:
+        info = compose(ref, *pieces, **named)
+        content = bytearray(info.size_bytes)
+        objects.read_into(ref, 0, memoryview(content))
+        kept = stored(bytes(content))
+        objects.delete(ref)
+        if kept is not None:
+            info = objects.put(ref, [kept])
+        return info if told_bytes is None else replace(info, size_bytes=told_bytes)
+
+    objects.compose = lying
+
+
+@pytest.mark.parametrize(
+    ("stored", "told_bytes", "actual"),
+    [
+        (lambda content: content[:-1], 8, 7),
+        (lambda content: content + b"!", 8, 9),
+        (lambda content: None, 8, -1),
+        (lambda content: content[:-1], None, 7),
+        (lambda content: content, 7, 8),
+    ],
+    ids=["short", "long", "gone", "short and told", "whole and told short"],
+)
+def test_an_output_that_the_store_keeps_in_another_size_is_not_the_output(
+    stored: Callable[[bytes], bytes | None], told_bytes: int | None, actual: int
+) -> None:
+    road = Road()
+    honest = road.ports.objects.compose
+    composing(road, stored, told_bytes)
+    job_id = road.put("a", b"abcdef")
+    road.run()
+    assert road.job(job_id).state is JobState.FAILED
+    assert f"the stored output has {actual} bytes instead of 8" in road.job(job_id).reason
+    assert road.keys(WORK) != [], "a retry needs the fragments"
+    road.ports.objects.compose = honest
+    retry(road.ports, job_id)
+    road.run()
+    assert road.output(job_id) == loud(b"abcdef")
+    assert set(road.loud.finished.values()) == {1}

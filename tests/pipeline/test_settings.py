@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bytereel.model import Place
+from bytereel.model import Location
 from bytereel.settings import load_settings
 from bytereel_codec.errors import Permanent
 
@@ -45,6 +45,7 @@ def test_home_is_made_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("BYTEREEL_MEMORY_BUDGET_BYTES", "12 parsecs"),
         ("BYTEREEL_POLL_SECONDS", "-1"),
         ("BYTEREEL_LOG_LEVEL", "loud"),
+        ("BYTEREEL_SEALED_NAMES", "nobody"),
         ("BYTEREEL_LEASE_SECONDS", "nan"),
     ],
 )
@@ -72,9 +73,13 @@ BUCKETS = {"inbox_bucket": "a-in", "work_bucket": "a-work", "outbox_bucket": "a-
 
 
 def test_buckets_name_places_and_may_share_a_bucket_under_prefixes_that_lie_apart() -> None:
-    assert load_settings().places == {}
-    found = load_settings(inbox_bucket="shared/in/", work_bucket="shared/work/", outbox_bucket="own-bucket").places
-    assert found == {"inbox": Place("shared", "in/"), "work": Place("shared", "work/"), "outbox": Place("own-bucket")}
+    assert load_settings().locations == {}
+    found = load_settings(inbox_bucket="shared/in/", work_bucket="shared/work/", outbox_bucket="own-bucket").locations
+    assert found == {
+        "inbox": Location("shared", "in/"),
+        "work": Location("shared", "work/"),
+        "outbox": Location("own-bucket"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -103,9 +108,9 @@ def test_a_chosen_home_leaves_the_cloud_of_the_environment_aside(
     for name, value in {**BUCKETS, "table": "jobs", "queues": "q", "endpoint_url": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(f"BYTEREEL_{name.upper()}", value)
     assert load_settings().table == "jobs"
-    assert load_settings().places
+    assert load_settings().locations
     found = load_settings(home=tmp_path)
-    assert (found.places, found.table, found.endpoint_url) == ({}, None, None)
+    assert (found.locations, found.table, found.endpoint_url) == ({}, None, None)
 
 
 def test_a_cloud_survives_the_way_to_a_worker_process() -> None:

@@ -1,11 +1,21 @@
 """What the sweep resumes, clears and lets go of, and what it leaves alone."""
 
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
+from pathlib import Path
 
+import pytest
+from bytereel import operations
+from bytereel.adapters.clock import ManualClock
+from bytereel.errors import Permanent
 from bytereel.messages import BULK, ENCODE, QUEUES
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectRef, job_id_of
 from bytereel.operations import cancel, retry
+from bytereel.settings import load_settings
 from bytereel.steps.sweep import CROWD, DAY_SECONDS, SweepLimits, sweep
+from bytereel.wiring import open_home
+from bytereel.workers.chores import ForwardJumps, tidy
 from toys import CrashError, Failing, Road, loud
 
 LIMITS = SweepLimits(stall_seconds=100.0, keep_done_days=1.0)
@@ -118,6 +128,46 @@ def test_an_old_done_job_goes_with_its_source_and_its_output_stays() -> None:
     assert "archive/plain/a.mp4" in road.keys(OUTBOX)
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_while_a_job_expires_never_makes_its_source_new(after: bool) -> None:
+    for fail_at in count(1):
+        road = Road()
+        road.put("a", b"abc")
+        road.run()
+        road.clock.advance(DAY_SECONDS + 1)
+        failing = Failing(road.ports, fail_at, after=after)
+        with suppress(CrashError):
+            sweep(failing.ports, LIMITS)
+        sweep(road.ports, replace(LIMITS, settle_seconds=0.0))
+        road.run()
+        assert set(road.loud.finished.values()) == {1}, f"converted again after a crash at call {fail_at}"
+        assert road.keys(INBOX) == []
+        if failing.calls < fail_at:
+            return
+
+
+def test_a_job_that_cannot_be_resumed_holds_up_no_other() -> None:
+    road = Road()
+    first = road.put("a", b"abc")
+    road.deliver_one()
+    drop_messages(road)
+    second = road.put("b", b"def")
+    road.deliver_one()
+    drop_messages(road)
+    road.clock.advance(1.0)
+    send = road.ports.queue.send
+
+    def refusing(queue: str, bodies: list[dict[str, object]], **options: float) -> None:
+        if any(body.get("job") == first for body in bodies):
+            raise Permanent("toy.refused", "not this one")
+        send(queue, bodies, **options)
+
+    road.ports.queue.send = refusing
+    assert sweep(road.ports, LIMITS).resumed == 1
+    road.run()
+    assert road.output(second) == loud(b"def")
+
+
 def test_a_newer_source_under_the_same_key_outlives_the_old_job() -> None:
     road = Road()
     road.put("a", b"abc")
@@ -154,6 +204,20 @@ def test_dead_letters_go_when_they_are_as_old_as_a_done_job() -> None:
     road.clock.advance(2)
     assert sweep(road.ports, LIMITS).dead_letters_expired == 1
     assert road.ports.queue.dead() == []
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_an_expired_job_takes_its_own_source_along_and_not_what_took_its_place(hides: bool) -> None:
+    road = Road()
+    road.loud.hides_source = hides
+    kept, replaced = road.put("kept", b"abcd"), road.put("replaced", b"abcd")
+    road.run()
+    assert bool(road.job(kept).source.version) is not hides
+    road.ports.objects.put(ObjectRef(INBOX, "replaced"), [b"somebody else's"])
+    road.clock.advance(LIMITS.keep_done_days * DAY_SECONDS + 1)
+    assert sweep(road.ports, LIMITS).expired == 2
+    assert road.keys(INBOX) == ["replaced"]
+    assert road.ports.jobs.get(kept) is road.ports.jobs.get(replaced) is None
 
 
 def test_an_upload_whose_event_was_lost_becomes_a_job_within_one_sweep() -> None:
@@ -203,3 +267,48 @@ def test_a_round_of_many_pages_resumes_a_job_once_and_looks_at_every_upload() ->
     assert sum(each.resumed for each in reports) == 1
     assert sum(each.announced for each in reports) == len(lost)
     assert sum(each.orphans for each in reports) == 5
+
+
+@pytest.mark.parametrize(("forward", "expired"), [(0.0, 1), (40 * 86400.0, 0)])
+def test_what_is_kept_for_days_survives_a_clock_that_was_set_forward(
+    tmp_path: Path, forward: float, expired: int
+) -> None:
+    settings = load_settings(home=tmp_path / "home", keep_done_days=30)
+    home = open_home(settings)
+    clock = ManualClock()
+    home = replace(home, ports=replace(home.ports, clock=clock))
+    now = clock.now()
+    source = home.inbox.upload("archive/a", [b"x"])
+    job_id = operations.receive(home.ports, source, "archive", "archive")
+    home.ports.jobs.plan(job_id, {}, [], now)
+    home.ports.jobs.advance(job_id, "complete", now)
+    home.ports.jobs.advance(job_id, "finish", now)
+    clock.advance(40 * 86400.0)
+    assert tidy(home, settings, forward_seconds=forward).swept.expired == expired
+
+
+def test_only_time_that_did_not_pass_counts_as_set_forward(caplog: pytest.LogCaptureFixture) -> None:
+    clock, passed = ManualClock(), [100.0]
+    jumps = ForwardJumps(clock, lambda: passed[0])
+    for wall, elapsed, ahead in (
+        (3600.0, 3600.0, 0.0),
+        (60.0, 0.0, 0.0),
+        (1.0, 0.0, 61.0),
+        (86400.0, 0.0, 86461.0),
+        (10.0, 10.0, 86461.0),
+        (-86461.0, 0.0, 0.0),
+        (-500.0, 0.0, 0.0),
+    ):
+        clock.advance(wall)
+        passed[0] += elapsed
+        assert jumps.seconds() == pytest.approx(ahead)
+    assert caplog.text.count("set forward by 86461 s") == 1
+
+
+@pytest.mark.parametrize(("ahead_seconds", "announced"), [(59.0, 0), (61.0, 1), (86400.0, 1), (-1.0, 0), (-11.0, 1)])
+def test_an_object_of_before_the_clock_was_set_back_is_found(ahead_seconds: float, announced: int) -> None:
+    road = Road()
+    road.ports.objects.put(ObjectRef("inbox", "archive/a"), [b"x"])
+    road.clock.advance(-ahead_seconds)
+    limits = SweepLimits(stall_seconds=900.0, keep_done_days=30.0, settle_seconds=10.0)
+    assert sweep(road.ports, limits).announced == announced

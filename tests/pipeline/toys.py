@@ -9,10 +9,10 @@ from bytereel.adapters.clock import ManualClock
 from bytereel.adapters.memory.jobs import MemoryJobs
 from bytereel.adapters.memory.objects import MemoryObjects
 from bytereel.adapters.memory.queue import MemoryQueue
-from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel.conversions.protocol import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 from bytereel.messages import INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, Job, ObjectRef, job_id_of
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.workers.delivery import Delivery, DeliveryLimits
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.files.ranged import RangedReader, read_range
@@ -32,6 +32,8 @@ class Loud:
         self.finished: Counter[tuple[str, int]] = Counter()
         self.cost_bytes = 1024
         self.on_convert: Callable[[int], None] = lambda index: None
+        self.hides_source = self.named_by_job = False
+        self.mode: int | None = None
 
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         if bytes(read_range(source, 0, 7)) == b"REFUSED":
@@ -62,7 +64,8 @@ class Loud:
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
         facts = {"lengths": sum(each.result["length"] for each in finished)}
-        return Assembly(b"<", [each.index for each in finished], b">", f"{plan['name']}.mp4", facts)
+        order, name = [each.index for each in finished], f"{plan['name']}.mp4"
+        return Assembly(b"<", order, b">", name, facts, self.hides_source, self.named_by_job, self.mode)
 
 
 class Summed(Loud):

@@ -167,3 +167,18 @@ def test_a_checksum_of_another_kind_is_none(header):
 
 def test_the_check_value_of_crc32c():
     assert header_of(crc32c_combine(crc32c.crc32c(b"12345"), crc32c.crc32c(b"6789"), 4)) == header_of(0xE3069283)
+
+
+def test_the_limits_are_those_of_s3_and_each_is_kept_to_the_last():
+    """Source: Amazon S3 User Guide, "Amazon S3 multipart upload limits"."""
+    least, most, parts, whole = 5 << 20, 5 << 30, 10_000, 5 << 40
+    assert (least, most, parts, whole) == (PART_BYTES_MIN, PART_BYTES_MAX, PARTS_MAX, OBJECT_BYTES_MAX)
+    assert [piece.copied for piece in plan_pieces(0, [least], 0)] == [True]
+    assert [piece.copied for piece in plan_pieces(0, [least - 1], 0)] == [False]
+    assert len(plan_pieces(0, [least] * parts, 0)) == parts
+    assert len(plan_pieces(0, [least] * (parts + 1), 0)) < parts
+    assert len(plan_pieces(0, [most], 0)) == 1
+    assert len(plan_pieces(0, [most + 1], 0)) == 2
+    assert plan_pieces(0, [whole], 0)
+    with pytest.raises(Permanent):
+        plan_pieces(1, [whole], 0)

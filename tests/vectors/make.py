@@ -223,6 +223,7 @@ def encode(recipe: Recipe, folder: Path) -> bytes:
         name=recipe.random or recipe.name,
         random=randomness(recipe.random or recipe.name),
         created=CREATED,
+        keep_mode=False,
     )
     if kind == "folder":
         source.mkdir()

@@ -8,35 +8,37 @@ Memory: open bursts of at most `OPEN_BYTES_MAX`, their margins, and a few pictur
 Source: FORMAT.md sections 12 to 18.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from bytereel_codec.bursts.burst import Burst, Contest, Mask, are_others, sampled
+from bytereel_codec.bursts.report import ChannelReport
 from bytereel_codec.channel.burst import CODEWORD_BYTES, BurstShape
 from bytereel_codec.channel.byte_places import lost_bytes
-from bytereel_codec.channel.device import Device, column_code
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Code, Family
-from bytereel_codec.channel.on_device import modulator_for
-from bytereel_codec.channel.placing.placement import Placement, Placer
-from bytereel_codec.channel.placing.placer import placer_for
+from bytereel_codec.channel.on_device import column_code, modulator_for
+from bytereel_codec.channel.placing.placement import Placer
+from bytereel_codec.channel.placing.placer import placed
 from bytereel_codec.channel.raster import LUMA_REST, Picture
 from bytereel_codec.channel.strip import Reading, StripHeader, search
 from bytereel_codec.channel.symbols.modulator import Bytes, Modulator
 from bytereel_codec.codes.xor_blocks import correct as correct_blocks
 from bytereel_codec.frame.header import MASKED_MAGIC, parse_masked
 from bytereel_codec.frame.kinds import Kind
-from bytereel_codec.video.macroblocks import HEADER_BYTES
+from bytereel_codec.frame.sizes import HEADER_BYTES
 
 OPEN_BYTES_MAX = 256 << 20
 BURST_BYTES_MAX = 96 << 20  # several times the largest that a profile of ours makes
 _OPEN_MAX = 64
-_SEEN_SHARE_MIN = 32
+_NOTED_BYTES_MAX = 16 << 20
+_CONTESTS_MAX = 8  # how often a burst that came back is read again, as another one was put in its place
 
-Counts = npt.NDArray[np.int16]
-Mask = npt.NDArray[np.bool_]
+Corrections = npt.NDArray[np.int16]
 BurstKey = tuple[bytes, Kind, int, BurstShape]
 
 
@@ -48,7 +50,7 @@ class BurstReport:
     """
 
     key: BurstKey
-    corrected: Counts
+    corrected: Corrections
     stored: Bytes
     read: Bytes
     margin: Bytes
@@ -56,64 +58,6 @@ class BurstReport:
 
 
 Observer = Callable[[BurstReport], None]
-
-
-@dataclass(slots=True)
-class ChannelReport:
-    """What a pass over a video saw: pictures shown, those whose strip was `read`, and what became of codewords.
-
-    `strip` is the last one of data or parity; where there was none, of a leader.
-    """
-
-    placement: Placement
-    pictures: int = 0
-    read: int = 0
-    bursts: int = 0
-    codewords: int = 0
-    codewords_lost: int = 0
-    corrected_bytes: int = 0
-    strip: StripHeader | None = field(default=None)
-
-
-class _Burst:
-    """A burst that pictures are being added to. Of a picture that comes more than once, the surest copy counts."""
-
-    def __init__(self, shape: BurstShape) -> None:
-        self.shape = shape
-        self.content = np.zeros(shape.total_bytes, np.uint8)
-        self.margin = np.zeros(shape.total_bytes, np.uint8)
-        self.present = np.zeros(shape.total_bytes, bool)
-        self.sureness = np.full(shape.pictures, -1.0)
-
-    @property
-    def seen(self) -> int:
-        """Pictures that came."""
-        return int((self.sureness >= 0).sum())
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all of them came."""
-        return self.seen == self.shape.pictures
-
-    @property
-    def is_hopeless(self) -> bool:
-        """Whether so little came that looking for frames is not worth the time that a forged strip could ask for."""
-        return self.seen * _SEEN_SHARE_MIN < self.shape.pictures
-
-    @property
-    def is_beyond_parity(self) -> bool:
-        """Whether so many bytes are missing that no codeword can come back."""
-        missing = (self.shape.pictures - self.seen) * self.shape.picture_bytes
-        return missing > self.shape.total_bytes - self.shape.data_bytes
-
-    def add(self, picture: int, content: Bytes, margin: Bytes, present: Mask) -> None:
-        """Take in a picture's bytes, unless a surer copy is there."""
-        sureness = float(margin.mean())
-        if sureness <= self.sureness[picture]:
-            return
-        self.sureness[picture] = sureness
-        part = slice(picture * self.shape.picture_bytes, (picture + 1) * self.shape.picture_bytes)
-        self.content[part], self.margin[part], self.present[part] = content, margin, present
 
 
 class BurstReader:
@@ -131,8 +75,10 @@ class BurstReader:
         self._placer = placer
         self._emit = emit
         self._observe = observe
-        self._open: OrderedDict[BurstKey, _Burst] = OrderedDict()
-        self._done: set[BurstKey] = set()
+        self._open: OrderedDict[BurstKey, Contest] = OrderedDict()
+        self._done: dict[BurstKey, Bytes] = {}
+        self._noted_bytes = 0
+        self._contests: Counter[BurstKey] = Counter()
         self._modulators: dict[BurstShape, Modulator] = {}
         self.report = ChannelReport(placer.placement)
 
@@ -152,13 +98,21 @@ class BurstReader:
             self.report.strip = strip
         shape = strip.shape
         key = (strip.mark, strip.kind, strip.number, shape)
-        if key not in self._done and shape.data_bytes > 0 and shape.total_bytes <= BURST_BYTES_MAX:
+        if shape.data_bytes > 0 and shape.total_bytes <= BURST_BYTES_MAX and self._contests[key] <= _CONTESTS_MAX:
             self._close_complete(key)
             content, margin = np.empty((2, shape.picture_bytes), np.uint8)
             self._modulator(shape).demodulate(_levelled(placed, reading), content, margin)
-            present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
-            self._burst(key).add(strip.picture, content, margin, present)
+            if self._is_new(key, strip.picture, content):
+                present = np.ones(shape.picture_bytes, bool) if lost is None else ~lost_bytes(shape, lost)
+                self._burst(key).add(strip.picture, content, margin, present)
         return strip
+
+    def _is_new(self, key: BurstKey, picture: int, content: Bytes) -> bool:
+        """Whether a picture is of a burst that has not come back, or of another one in the place of one that has."""
+        if key in self._done and are_others(self._done[key][picture], sampled(content)):
+            self._contests[key] += 1
+            del self._done[key]
+        return key not in self._done
 
     def finish(self) -> ChannelReport:
         """Correct what is still open; return what was seen."""
@@ -166,35 +120,46 @@ class BurstReader:
             self._close(next(iter(self._open)))
         return self.report
 
-    def _burst(self, key: BurstKey) -> _Burst:
+    def _burst(self, key: BurstKey) -> Contest:
         """The open burst of that key; a new one makes room for itself by closing those nobody added to for longest."""
         if key not in self._open:
-            held = sum(map(_held_bytes, self._open)) + _held_bytes(key)
+            held = sum(self._held_bytes(each) for each in self._open) + 3 * key[-1].total_bytes
             while self._open and (held > OPEN_BYTES_MAX or len(self._open) >= _OPEN_MAX):
-                held -= _held_bytes(next(iter(self._open)))
+                held -= self._held_bytes(next(iter(self._open)))
                 self._close(next(iter(self._open)))
-            self._open[key] = _Burst(key[-1])
+            self._open[key] = Contest(key[-1])
         self._open.move_to_end(key)
         return self._open[key]
 
+    def _held_bytes(self, key: BurstKey) -> int:
+        return 3 * key[-1].total_bytes * sum(1 for _ in self._open[key].bursts())
+
     def _close_complete(self, but: BurstKey) -> None:
         """Close complete bursts when another one's pictures come: until then a better copy may follow."""
-        for key in [key for key, burst in self._open.items() if key != but and burst.is_complete]:
+        for key in [key for key, burst in self._open.items() if key != but and burst.surest.is_complete]:
             self._close(key)
 
     def _close(self, key: BurstKey) -> None:
-        burst = self._open.pop(key)
-        read_bytes = burst.content.copy() if self._observe else burst.content
-        data, corrected = _corrected(burst, self._device)
-        self._count(corrected)
-        if not (corrected < 0).any():
-            self._done.add(key)
-        if self._observe:
-            self._observe(BurstReport(key, corrected, burst.content, read_bytes, burst.margin, burst.present))
-        for image in () if burst.is_hopeless else images_in(data):
-            self._emit(image)
+        contest = self._open.pop(key)
+        for burst in contest.bursts():
+            read_bytes = burst.content.copy() if self._observe else burst.content
+            data, corrected = _corrected(burst, self._device)
+            if burst is contest.surest and not self._contests[key]:
+                self._count(corrected)
+            if not (corrected < 0).any():
+                self._note_done(key, burst)
+            if self._observe and burst is contest.surest:
+                self._observe(BurstReport(key, corrected, burst.content, read_bytes, burst.margin, burst.present))
+            for image in () if burst.is_hopeless else images_in(data):
+                self._emit(image)
 
-    def _count(self, corrected: Counts) -> None:
+    def _note_done(self, key: BurstKey, burst: Burst) -> None:
+        """Note that it came back, and what it looks like, as long as there is room for that."""
+        sample = burst.sample()
+        self._noted_bytes += sample.size
+        self._done[key] = sample if self._noted_bytes <= _NOTED_BYTES_MAX else sample[:, :0]
+
+    def _count(self, corrected: Corrections) -> None:
         self.report.bursts += 1
         self.report.codewords += len(corrected)
         self.report.codewords_lost += int((corrected < 0).sum())
@@ -205,10 +170,6 @@ class BurstReader:
             self._modulators = dict(list(self._modulators.items())[-2:])
             self._modulators[shape] = modulator_for(shape.raster, shape.modulation, None, self._device)
         return self._modulators[shape]
-
-
-def _held_bytes(key: BurstKey) -> int:
-    return 3 * key[-1].total_bytes
 
 
 def _levelled(picture: Picture, reading: Reading) -> Picture:
@@ -223,7 +184,7 @@ def _levelled(picture: Picture, reading: Reading) -> Picture:
     return picture._replace(y=table[picture.y])
 
 
-def _corrected(burst: _Burst, device: Device) -> tuple[Bytes, Counts]:
+def _corrected(burst: Burst, device: Device) -> tuple[Bytes, Corrections]:
     """The data bytes of a burst, corrected as far as can be, and how many were corrected in each codeword."""
     shape = burst.shape
     if shape.modulation.code == Code.XOR:
@@ -268,10 +229,11 @@ def read_bursts(
 
     `show` gives the pictures from the start, each time it is called.
     """
-    placer = placer_for(show())
-    if placer is None:
+    found = placed(show)
+    if found is None:
         return None
+    placer, pictures = found
     reader = BurstReader(placer, emit, observe, device)
-    for picture in show():
+    for picture in pictures:
         reader.add(picture)
     return reader.finish()

@@ -13,20 +13,20 @@ import crc32c
 import numpy as np
 
 from bytereel_codec.channel.burst import CODEWORD_BYTES, PICTURES_BETWEEN_GREY, BurstShape
-from bytereel_codec.channel.device import Device, column_code
+from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.modulation import Code
-from bytereel_codec.channel.on_device import modulator_for
+from bytereel_codec.channel.on_device import column_code, modulator_for
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import MARK_BYTES, StripHeader, draw
 from bytereel_codec.channel.symbols.modulator import Bytes, Modulator
 from bytereel_codec.codes.xor_blocks import encode as encode_blocks
 from bytereel_codec.frame.header import FrameHeader
 from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.sizes import HEADER_BYTES, WHITENING_BYTES
 from bytereel_codec.frame.whitening import masked, whitened, whitening_table
-from bytereel_codec.libav.pictures import Encoding, coded_pictures, parameter_sets
+from bytereel_codec.libav.encoding import Encoding, coded_pictures, parameter_sets
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
 from bytereel_codec.video.boxes import CodedPicture, VideoTrack, burst_chunk, init_section
-from bytereel_codec.video.macroblocks import HEADER_BYTES, WHITENING_BYTES
 
 CANVASES_KEPT = 3
 

@@ -6,12 +6,7 @@ is asked for. Which encoder codes the pictures is another question: see `rehears
 
 from enum import StrEnum
 from functools import lru_cache
-from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from bytereel_codec.codes.reed_solomon import CorrectionReport, Matrix
 from bytereel_codec.errors import Permanent
 
 
@@ -22,24 +17,6 @@ class Device(StrEnum):
     """The card where one answers."""
     CPU = "cpu"
     CUDA = "cuda"
-
-
-class ColumnCode(Protocol):
-    """The face of `channel.reed_solomon`, wherever it runs."""
-
-    def encode(self, matrix: Matrix, parity: int, first: int = 0, last: int | None = None) -> None:
-        """See `reed_solomon.encode`."""
-
-    def correct(
-        self,
-        matrix: Matrix,
-        parity: int,
-        lost: npt.NDArray[np.bool_] | Matrix | None = None,
-        margin: Matrix | None = None,
-        first: int = 0,
-        last: int | None = None,
-    ) -> CorrectionReport:
-        """See `reed_solomon.correct`."""
 
 
 def chosen(device: Device) -> Device:
@@ -55,7 +32,7 @@ def chosen(device: Device) -> Device:
         raise Permanent(
             "device.none",
             "no CUDA card answers on this machine",
-            hint="take --device cpu, or see to the NVIDIA driver and the CUDA toolkit, as `numba -s` shows them",
+            hint="take the CPU, or see to the NVIDIA driver and the CUDA toolkit, as `numba -s` shows them",
         )
     return Device.CPU
 
@@ -68,14 +45,3 @@ def has_card() -> bool:
     except ImportError:  # a numba built without it
         return False
     return bool(cuda.is_available())
-
-
-def column_code(device: Device) -> ColumnCode:
-    """The Reed-Solomon code on that device. Raises: as `chosen`."""
-    if chosen(device) == Device.CUDA:
-        from bytereel_codec.channel.cuda import reed_solomon as on_card
-
-        return on_card
-    from bytereel_codec.codes import reed_solomon
-
-    return reed_solomon

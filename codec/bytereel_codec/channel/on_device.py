@@ -1,5 +1,10 @@
 """The modulator that a modulation asks for, on the device that was chosen."""
 
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.channel.modulation import Family, Modulation
 from bytereel_codec.channel.raster import Raster
@@ -7,6 +12,7 @@ from bytereel_codec.channel.symbols.cells import Cells
 from bytereel_codec.channel.symbols.dct4 import Dct4
 from bytereel_codec.channel.symbols.dct8 import Dct8
 from bytereel_codec.channel.symbols.modulator import Modulator
+from bytereel_codec.codes.reed_solomon import CorrectionReport, Matrix
 
 
 def modulator_for(
@@ -28,3 +34,32 @@ def modulator_for(
     if modulation.family == Family.DCT8:
         return dct8(raster, modulation, quantiser)
     return cells(raster, modulation)
+
+
+class ColumnCode(Protocol):
+    """The face of `channel.reed_solomon`, wherever it runs."""
+
+    def encode(self, matrix: Matrix, parity: int, first: int = 0, last: int | None = None) -> None:
+        """See `reed_solomon.encode`."""
+
+    def correct(
+        self,
+        matrix: Matrix,
+        parity: int,
+        lost: npt.NDArray[np.bool_] | Matrix | None = None,
+        margin: Matrix | None = None,
+        first: int = 0,
+        last: int | None = None,
+    ) -> CorrectionReport:
+        """See `reed_solomon.correct`."""
+
+
+def column_code(device: Device) -> ColumnCode:
+    """The Reed-Solomon code on that device. Raises: as `chosen`."""
+    if chosen(device) == Device.CUDA:
+        from bytereel_codec.channel.cuda import reed_solomon as on_card
+
+        return on_card
+    from bytereel_codec.codes import reed_solomon
+
+    return reed_solomon

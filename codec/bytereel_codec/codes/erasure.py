@@ -6,13 +6,15 @@ matrix: every square part of it has an inverse). The field's polynomial is x^8 +
 Source: Blömer et al., An XOR-Based Erasure-Resilient Coding Scheme (1995); FORMAT.md section 9.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 Row = npt.NDArray[np.uint8]
+Factors = tuple[int, ...]
 
 _POLYNOMIAL = 0x11D
 
@@ -66,29 +68,38 @@ def accumulate(target: Row, source: Row, factor: int) -> None:
     _accumulate(target, source, np.uint8(factor))
 
 
-def recover(lost: Sequence[int], sums: Mapping[int, Row]) -> dict[int, Row]:
-    """The lost data rows, from as many parity rows.
+@lru_cache(maxsize=512)
+def recovery_factors(lost: tuple[int, ...], columns: tuple[int, ...], row: int, rows: int) -> tuple[Factors, Factors]:
+    """What to multiply parity and data rows with so that their sum is the lost row `row`.
 
-    `sums` maps a column to its parity row minus all the data rows that are there: what the lost rows alone add to it.
-    The arrays are used up. Shapes: uint8[n], all of one length.
+    `lost` are all data rows that are gone, `columns` as many parity rows. Returns the factors of those parity rows, in
+    order, and those of data rows 0 to `rows` - 1: 0 for one that is lost. The inverse of a Cauchy matrix is known
+    element by element, so nothing is eliminated.
+
+    Source: Knuth, The Art of Computer Programming 1, 1.2.3, exercise 41.
     """
-    columns = sorted(sums)[: len(lost)]
-    assert len(columns) == len(lost)
-    matrix = [[coefficient(column, row) for row in lost] for column in columns]
-    rows = [sums[column] for column in columns]
-    for pivot in range(len(lost)):  # Gauss-Jordan; a Cauchy matrix never has a zero pivot
-        scale = inverse(matrix[pivot][pivot])
-        matrix[pivot] = [multiply(scale, value) for value in matrix[pivot]]
-        rows[pivot] = _scaled(rows[pivot], scale)
-        for other in range(len(lost)):
-            factor = matrix[other][pivot]
-            if other != pivot and factor:
-                matrix[other] = [a ^ multiply(factor, b) for a, b in zip(matrix[other], matrix[pivot], strict=True)]
-                accumulate(rows[other], rows[pivot], factor)
-    return dict(zip(lost, rows, strict=True))
+    assert len(lost) == len(columns)
+    assert row in lost
+    points = [255 - column for column in columns]
+    weights = []
+    for point in points:
+        above = _product(point ^ other for other in lost if other != row)
+        above = multiply(above, _product(other ^ row for other in points))
+        below = _product(point ^ other for other in points if other != point)
+        below = multiply(below, _product(row ^ other for other in lost if other != row))
+        weights.append(multiply(above, inverse(below)))
+    gone = frozenset(lost)
+    data = [0 if index in gone else _sum_of(weights, columns, index) for index in range(rows)]
+    return tuple(weights), tuple(data)
 
 
-def _scaled(row: Row, factor: int) -> Row:
-    target = np.zeros_like(row)
-    accumulate(target, row, factor)
-    return target
+def _product(values: Iterable[int]) -> int:
+    return reduce(multiply, values, 1)
+
+
+def _sum_of(weights: Sequence[int], columns: Sequence[int], row: int) -> int:
+    """The factor of a data row that is there: it is taken out of each parity row by its own coefficient."""
+    total = 0
+    for weight, column in zip(weights, columns, strict=True):
+        total ^= multiply(weight, coefficient(column, row))
+    return total

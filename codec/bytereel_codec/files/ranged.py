@@ -2,13 +2,15 @@
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from bytereel_codec.errors import Integrity, Permanent
 
 _FILE_BUFFER_BYTES = 1 << 20
+PERMISSION_BITS = 0o777
 Buffer = bytes | bytearray | memoryview
 
 
@@ -23,8 +25,14 @@ class RangedReader(Protocol):
         """Fill `buffer` from `offset`; return how many bytes were read, fewer only at the end."""
 
 
+def mode_of(reader: RangedReader) -> int | None:
+    """The 9 permission bits of what is read, where the reader knows any: its attribute `mode`."""
+    mode: int | None = getattr(reader, "mode", None)
+    return mode
+
+
 class FileReader:
-    """A local file as a `RangedReader`; notices when the file changes under it.
+    """A local file as a `RangedReader`; notices when the file changes under it. `mode`: its 9 permission bits.
 
     Raises: Permanent `source.missing`, `source.unreadable` or `source.not_a_file` when opened; Integrity
     `source.changed` from `check_unchanged`.
@@ -50,10 +58,11 @@ class FileReader:
             raise Permanent(
                 "source.not_a_file",
                 f"{str(path)!r} is not a regular file of a known size",
-                hint="pipe it: bytereel encode - OUT.mp4 < FILE",
+                hint="give it as a stream",
                 path=str(path),
             )
         self._identity = (stat.st_size, stat.st_mtime_ns)
+        self.mode = stat.st_mode & PERMISSION_BITS
 
     @property
     def size_bytes(self) -> int:
@@ -110,11 +119,11 @@ class BytesReader:
         return len(part)
 
 
-class RangedFile(io.RawIOBase):
-    """A `RangedReader` as a seekable binary file. One thread at a time."""
+class SeekableFile(io.RawIOBase):
+    """A read-only file of a known size, but for its `readinto`, which reads from `_position` on and moves it."""
 
-    def __init__(self, reader: RangedReader) -> None:
-        self._reader = reader
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
         self._position = 0
 
     def readable(self) -> bool:
@@ -127,7 +136,7 @@ class RangedFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """As `io.IOBase.seek`. Raises: ValueError for a negative position."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size_bytes}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}[whence]
         if base + offset < 0:
             raise ValueError(f"negative seek position {base + offset}")
         self._position = base + offset
@@ -136,6 +145,14 @@ class RangedFile(io.RawIOBase):
     def tell(self) -> int:
         """The position."""
         return self._position
+
+
+class RangedFile(SeekableFile):
+    """A `RangedReader` as a seekable binary file. One thread at a time."""
+
+    def __init__(self, reader: RangedReader) -> None:
+        super().__init__(reader.size_bytes)
+        self._reader = reader
 
     def readinto(self, buffer: Any, /) -> int:
         """As many bytes as there are."""
@@ -169,3 +186,15 @@ def read_range(reader: RangedReader, offset: int, length: int) -> bytearray:
     count = reader.read_into(offset, memoryview(content))
     del content[count:]
     return content
+
+
+def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
+    """Fill the buffer from a stream that may give less at a time; return the count, less only at the end."""
+    done = 0
+    while done < len(buffer):
+        read: Callable[[memoryview], int | None] = stream.readinto  # type: ignore[attr-defined]
+        count = read(buffer[done:])
+        if not count:
+            break
+        done += count
+    return done

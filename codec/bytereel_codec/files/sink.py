@@ -9,12 +9,21 @@ from types import TracebackType
 from typing import Protocol
 
 from bytereel_codec.errors import BytereelError, Permanent, Temporary
-from bytereel_codec.files.ranged import Buffer
+from bytereel_codec.files.ranged import PERMISSION_BITS, Buffer
+
+_UMASK_DECIDES = 0o666
+_OWNER_ALONE = 0o600
+_KEEPS_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of space."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_error(error: OSError, path: object) -> BytereelError:
     """The error of a write as one of the families."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         return Temporary(
             "target.full",
             f"no space left for {str(path)!r}",
@@ -27,6 +36,20 @@ def write_error(error: OSError, path: object) -> BytereelError:
     )
 
 
+def _stream_error(error: OSError) -> BytereelError:
+    """The error of a write to standard output: what it goes to is not ours to clear up."""
+    family = Temporary if is_full(error) else Permanent
+    return family(
+        "target.full" if family is Temporary else "target.unwritable",
+        f"standard output cannot be written: {error.strerror}",
+        hint="what was written so far is not complete: throw it away",
+    )
+
+
+def _exists(path: Path) -> Permanent:
+    return Permanent("target.exists", f"{str(path)!r} exists", hint="give another name")
+
+
 class Target(Protocol):
     """Takes bytes at offsets."""
 
@@ -37,20 +60,37 @@ class Target(Protocol):
 class TargetFile:
     """A file that appears under its name when it is complete: written beside it, synced, then renamed.
 
-    A context: leaving it by an error removes what was written. Raises: Permanent `target.exists` (unless `replace`),
-    `target.unwritable`; Temporary `target.full`.
+    A context: leaving it by an error removes what was written. `mode`: its permission bits once it is complete, until
+    then only its owner has any; what the umask takes is taken from them too, unless `exact`. None: as the umask allows.
+    Raises: Permanent `target.exists` (unless `replace`), `target.unwritable`; Temporary `target.full`.
     """
 
-    def __init__(self, path: Path, *, replace: bool = True) -> None:
+    def __init__(self, path: Path, *, replace: bool = True, mode: int | None = None, exact: bool = False) -> None:
         self.path = path
+        self._mode = mode
         self._replace = replace
-        if path.is_dir() or (path.exists() and not replace):
-            raise Permanent("target.exists", f"{str(path)!r} exists", hint="give another name, or --force")
+        if path.is_dir():
+            raise Permanent("target.is_folder", f"{str(path)!r} is a folder", hint="name a file in it")
+        if path.exists() and not replace:
+            raise _exists(path)
         self.partial = path.with_name(f".{os.getpid()}.{threading.get_ident()}.bytereel-part")
         try:
-            self.fd = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            self.partial.unlink(missing_ok=True)  # left behind by a process of this number that was killed
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self.fd = os.open(self.partial, flags, _UMASK_DECIDES if mode is None else mode)
+            if mode is not None:
+                self._mode = mode if exact else os.fstat(self.fd).st_mode & PERMISSION_BITS
+                self._permit(self._mode & _OWNER_ALONE)
         except OSError as error:
             raise write_error(error, path) from error
+
+    def _permit(self, mode: int) -> None:
+        """Set the permission bits, where the file system keeps any."""
+        try:
+            os.fchmod(self.fd, mode)
+        except OSError as error:
+            if error.errno not in _KEEPS_NO_MODES:
+                raise
 
     def write_at(self, offset: int, content: Buffer) -> None:
         """Write all of `content` at `offset`."""
@@ -66,15 +106,15 @@ class TargetFile:
         """Make the file durable at that size, under its name."""
         try:
             os.ftruncate(self.fd, size)
+            if self._mode is not None:
+                self._permit(self._mode)
             os.fsync(self.fd)
             if self._replace:
                 self.partial.replace(self.path)
             else:
                 os.link(self.partial, self.path)
         except FileExistsError as error:
-            raise Permanent(
-                "target.exists", f"{str(self.path)!r} exists", hint="give another name, or --force"
-            ) from error
+            raise _exists(self.path) from error
         except OSError as error:
             raise write_error(error, self.path) from error
 
@@ -107,7 +147,7 @@ class StreamTarget:
         except BrokenPipeError as error:
             raise Permanent("target.closed", "the reader of the output went away") from error
         except OSError as error:
-            raise write_error(error, "standard output") from error
+            raise _stream_error(error) from error
 
 
 class OrderedSink:

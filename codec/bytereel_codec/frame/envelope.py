@@ -8,6 +8,7 @@ Source: FORMAT.md section 7; RFC 8878 (zstd), RFC 7914 (scrypt), RFC 5869 (HKDF)
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,10 +34,8 @@ _SAMPLE_BYTES = 4096
 _WORTHWHILE = 0.95
 _ZSTD_LEVEL = 3
 _CHECK_BYTES = 8
-_HINT = (
-    "give the passphrase or key it was sealed with: --passphrase-file or --key-file; "
-    "for workers BYTEREEL_PASSPHRASE_FILE or BYTEREEL_KEY_FILE"
-)
+_deriving = threading.Lock()
+_HINT = "give the passphrase or key it was sealed with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +68,14 @@ class Secret:
         return HKDF(SHA256(), _CHECK_BYTES, reel_id, b"bytereel key check").derive(key).hex()
 
 
-@lru_cache(maxsize=16)
 def _derived(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
+    """The reel's key; threads that ask for one at the same time wait for the first, as each takes a lot of memory."""
+    with _deriving:
+        return _derived_once(secret, reel_id, scrypt_log2_n)
+
+
+@lru_cache(maxsize=16)
+def _derived_once(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
     if secret.passphrase is not None:
         return hashlib.scrypt(
             secret.passphrase,
@@ -177,11 +182,7 @@ class Envelope:
         try:
             return self._cipher.decrypt(bytes(payload[:NONCE_BYTES]), payload[NONCE_BYTES:], header.bound_part())
         except InvalidTag as error:
-            raise Permanent(
-                "reel.wrong_key",
-                "the passphrase or key does not open this reel",
-                hint="the bytes are as they were written: it is the secret that is wrong",
-            ) from error
+            raise wrong_key() from error
 
     def _decompressed(self, block: Buffer, limit_bytes: int) -> bytes:
         try:
@@ -201,3 +202,12 @@ class Envelope:
 
 def _bad_block(what: str, header: FrameHeader) -> Integrity:
     return Integrity("reel.bad_block", f"a block {what}", segment=header.segment, frame=header.frame)
+
+
+def wrong_key() -> Permanent:
+    """The error for a frame whose tag the reel's key does not prove."""
+    return Permanent(
+        "reel.wrong_key",
+        "the passphrase or key does not open this reel",
+        hint="the bytes are as they were written: it is the secret that is wrong",
+    )

@@ -4,17 +4,78 @@ Source: FORMAT.md section 2.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from bytereel_codec.errors import Permanent
-from bytereel_codec.profiles.profiles import PROFILES, Profile
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES
 
 # What a picture keeps for itself: two frame headers (its own; one inside a parity frame's payload), nonce, tag, digest.
-FRAME_HEADER_BYTES = 128
-FRAME_RESERVED_BYTES = 2 * FRAME_HEADER_BYTES + 12 + 16 + 32
+FRAME_RESERVED_BYTES = 2 * HEADER_BYTES + 12 + 16 + 32
+EXPANSION = 1.0055
 SEGMENT_FRAMES_MAX = 4096
 DATA_FRAMES_MAX = 1 << 19  # 6.5 TB at 2160p; with parity as large, a decoder notes twice as many
 _SEGMENT_BYTES_WANTED = 26 << 20
+
+
+class ReelGeometry(Protocol):
+    """What a layout asks of the pictures that carry a reel: those of samples here, or bursts of them."""
+
+    @property
+    def name(self) -> str:
+        """The picture size's name."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    @property
+    def frames_per_second(self) -> int:
+        """Pictures a second."""
+
+    @property
+    def profile_number(self) -> int:
+        """The number, in every frame's header, of the profile whose pictures these are."""
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of the source that one frame carries."""
+
+    @property
+    def expansion(self) -> float:
+        """About how large a long reel of random bytes is, without parity across segments."""
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory to write a segment."""
+
+    @property
+    def frames_share_chunks(self) -> bool:
+        """Whether the frames of a segment are one chunk, coded by another encoder; else each is a chunk of its own."""
+
+    def segment_frames(self) -> int:
+        """Frames of a full segment."""
+
+    def segment_frames_min(self) -> int:
+        """Frames that a segment has where the source has as many."""
+
+    def segment_frames_max(self) -> int:
+        """Frames that a segment can have at most."""
+
+    def leader_pictures(self) -> int:
+        """Pictures that a leader has the time of."""
+
+    def picture_of(self, frame: int, frames_per_segment: int) -> int:
+        """The picture at which the reel's frame of that number stands, or its burst begins."""
+
+    def pictures_of(self, frames: int) -> int:
+        """Pictures of a segment of that many frames, at most."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values; `geometry_from_dict` is the inverse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +95,7 @@ class Geometry:
     @property
     def picture_bytes(self) -> int:
         """Samples in a picture, in bytes."""
-        return self.macroblocks * 384
+        return self.macroblocks * MACROBLOCK_BYTES
 
     @property
     def span_bytes(self) -> int:
@@ -42,27 +103,36 @@ class Geometry:
         return self.picture_bytes - FRAME_RESERVED_BYTES
 
     @property
-    def profile(self) -> Profile:
-        """The profile whose pictures these are."""
-        return PROFILES["archive"]
+    def profile_number(self) -> int:
+        """The number, in every frame's header, of the profile whose pictures these are."""
+        return 0
 
     @property
     def expansion(self) -> float:
-        """See `Profile.expansion`."""
-        return self.profile.expansion
+        """About how large a long reel of random bytes is, without parity across segments (measured by the benches)."""
+        return EXPANSION
 
     @property
     def working_bytes(self) -> int:
         """Memory to write a segment: a picture, its coded form at its worst, what compressing and sealing copy."""
         return 7 * self.picture_bytes
 
+    @property
+    def frames_share_chunks(self) -> bool:
+        """Each is a chunk of its own."""
+        return False
+
     def segment_frames(self) -> int:
         """Frames of a full segment of about 26 MiB."""
         return max(1, min(8, _SEGMENT_BYTES_WANTED // self.span_bytes))
 
     def segment_frames_min(self) -> int:
-        """Frames that a segment has where the source has as many: nothing is gained by fewer but columns of parity."""
+        """Frames that a segment has at least, where the source has as many; with parity it may have fewer."""
         return self.segment_frames()
+
+    def segment_frames_max(self) -> int:
+        """Frames that a segment can have at most."""
+        return SEGMENT_FRAMES_MAX
 
     def leader_pictures(self) -> int:
         """Pictures that a leader has the time of."""

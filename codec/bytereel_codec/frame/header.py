@@ -11,10 +11,16 @@ from enum import IntFlag
 import crc32c
 
 from bytereel_codec.errors import Permanent
-from bytereel_codec.frame.geometry import FRAME_BYTES_MAX, FRAME_RESERVED_BYTES, SEGMENT_FRAMES_MAX, geometry_of_span
+from bytereel_codec.frame.geometry import (
+    DATA_FRAMES_MAX,
+    FRAME_BYTES_MAX,
+    FRAME_RESERVED_BYTES,
+    SEGMENT_FRAMES_MAX,
+    geometry_of_span,
+)
 from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.sizes import HEADER_BYTES
 from bytereel_codec.frame.whitening import HEADER_MASK, masked
-from bytereel_codec.video.macroblocks import HEADER_BYTES
 
 FORMAT_VERSION = 1
 MAGIC = b"BYTEREEL"
@@ -25,6 +31,7 @@ ROWS_MAX = 255  # data and parity segments of one parity group
 
 _LAYOUT = struct.Struct(">8sBBBB16sIIIIIIIHHBB2xI")
 _SEALED_PREFIX_BYTES = 48
+_REEL_ID = slice(12, 28)
 assert _LAYOUT.size == 68
 
 
@@ -37,6 +44,21 @@ class Flag(IntFlag):
     SEGMENT_END = 4
     REEL_END = 8
     FINAL = 16
+
+
+_FLAGS_OF = {
+    Kind.LEADER: Flag.COMPRESSED | Flag.SEALED | Flag.FINAL,
+    Kind.DATA: Flag.COMPRESSED | Flag.SEALED | Flag.SEGMENT_END | Flag.REEL_END,
+    Kind.PARITY: Flag.NONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OtherVersion:
+    """What a header of another version of the format tells: its reel's id, and the version."""
+
+    reel_id: bytes
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +127,15 @@ def whitening_shift(packed: bytes | bytearray | memoryview) -> int:
     return int.from_bytes(packed[HEADER_BYTES - 2 : HEADER_BYTES], "big")
 
 
-def parse_header(packed: bytes) -> FrameHeader | None:
-    """The header in 128 unmasked bytes, or None when they are damaged or out of bounds.
+def is_intact(packed: bytes) -> bool:
+    """Whether 128 unmasked bytes are a header of any version: magic and checksum stand in the same places in all."""
+    return packed[:8] == MAGIC and crc32c.crc32c(packed[:-4]) == int.from_bytes(packed[-4:], "big")
 
-    Raises: Permanent `reel.newer_format` when they are intact and of a version this code does not know.
-    """
-    if packed[:8] != MAGIC or crc32c.crc32c(packed[:-4]) != int.from_bytes(packed[-4:], "big"):
+
+def parse_header(packed: bytes) -> FrameHeader | None:
+    """The header in 128 unmasked bytes, or None when they are damaged, out of bounds, or of another version."""
+    if not is_intact(packed) or packed[8] != FORMAT_VERSION:
         return None
-    if packed[8] != FORMAT_VERSION:
-        raise Permanent(
-            "reel.newer_format",
-            f"the reel is of format version {packed[8]}, this is version {FORMAT_VERSION}",
-            hint="update bytereel",
-            expected=FORMAT_VERSION,
-            actual=packed[8],
-        )
     (
         _,
         _,
@@ -167,6 +183,25 @@ def parse_masked(raw: bytes) -> FrameHeader | None:
     return parse_header(masked(raw))
 
 
+def other_version(raw: bytes) -> OtherVersion | None:
+    """What an intact header of another version tells, from the 128 bytes as they stand in a picture; else None."""
+    packed = masked(raw)
+    if packed[8] == FORMAT_VERSION or not is_intact(packed):
+        return None
+    return OtherVersion(packed[_REEL_ID], packed[8])
+
+
+def newer_format(version: int) -> Permanent:
+    """The error for a reel of a version that this code does not know."""
+    return Permanent(
+        "reel.newer_format",
+        f"the reel is of format version {version}, this is version {FORMAT_VERSION}",
+        hint="update bytereel",
+        expected=FORMAT_VERSION,
+        actual=version,
+    )
+
+
 def _in_bounds(header: FrameHeader) -> bool:
     return (
         _is_span(header)
@@ -176,11 +211,42 @@ def _in_bounds(header: FrameHeader) -> bool:
         and header.frame < header.frames
         and header.segment < SEGMENTS_MAX
         and header.segments <= SEGMENTS_MAX
-        and (header.kind != Kind.DATA or header.segments == 0 or header.segment < header.segments)
         and (header.kind != Kind.LEADER or header.segment == 0)
+        and _are_flags_of_kind(header)
+        and _is_in_reach(header)
         and _is_parity_shape(header)
         and header.scrypt_log2_n <= SCRYPT_LOG2_N_MAX
     )
+
+
+def _are_flags_of_kind(header: FrameHeader) -> bool:
+    """Whether a frame of its kind, at its place in the segment, can have these flags."""
+    if header.flags & ~_FLAGS_OF[header.kind]:
+        return False
+    if header.kind != Kind.DATA:
+        return True
+    is_last = header.frame == header.frames - 1
+    return is_last == bool(header.flags & Flag.SEGMENT_END) and (is_last or not header.flags & Flag.REEL_END)
+
+
+def _is_in_reach(header: FrameHeader) -> bool:
+    """Whether a reel can have that many segments, and a data frame its place among them."""
+    per_segment = header.frames_per_segment
+    if (header.segments - 1) * per_segment >= DATA_FRAMES_MAX:
+        return False
+    if header.kind != Kind.DATA:
+        return True
+    is_near = header.segment * per_segment + header.frame < DATA_FRAMES_MAX
+    return is_near and (header.segments == 0 or _fits_the_count(header))
+
+
+def _fits_the_count(header: FrameHeader) -> bool:
+    """Whether a data frame can stand where it says in a reel of as many segments as it says."""
+    if header.segment >= header.segments:
+        return False
+    if header.segment < header.segments - 1:
+        return header.frames == header.frames_per_segment and not header.flags & Flag.REEL_END
+    return bool(header.flags & Flag.SEGMENT_END) == bool(header.flags & Flag.REEL_END)
 
 
 def _is_span(header: FrameHeader) -> bool:
@@ -194,9 +260,12 @@ def _is_parity_shape(header: FrameHeader) -> bool:
     """Whether the parity stated is none at all, or groups of at most 255 rows over segments that are counted."""
     if header.columns == 0 or header.groups == 0:
         return header.columns == header.groups == 0 and header.kind != Kind.PARITY
-    rows = -(-header.segments // header.groups)
-    return (
-        rows > 0
-        and rows + header.columns <= ROWS_MAX
-        and (header.kind != Kind.PARITY or header.segment < header.groups * header.columns)
+    return can_have_parity(header.segments, header.groups, header.columns) and (
+        header.kind != Kind.PARITY or header.segment < header.groups * header.columns
     )
+
+
+def can_have_parity(segments: int, groups: int, columns: int) -> bool:
+    """Whether a reel of that many data segments can have so many groups, each with so many columns: FORMAT.md 9."""
+    rows = -(-segments // groups)
+    return rows > 0 and rows + columns <= ROWS_MAX

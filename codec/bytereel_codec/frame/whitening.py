@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.video.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
 
 HEADER_MASK = hashlib.shake_128(b"bytereel header mask").digest(HEADER_BYTES)
 

@@ -1,15 +1,13 @@
-"""One picture of any video as people see it, and RGB images as PNG. For eyes only: colours are converted here.
+"""One picture of any video as people see it, and RGB images as PNG. For eyes only: colours are converted.
 
 Nothing that carries data comes this way: see `libav.pictures`.
 
 Source: libavcodec `png`; libswscale for the colours (BT.601 where the video does not say otherwise).
 """
 
-import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -18,15 +16,15 @@ import numpy.typing as npt
 from bytereel_codec.channel.placing.locate import locate
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.errors import Permanent
-from bytereel_codec.files.ranged import FileReader, RangedFile
-from bytereel_codec.libav.formats import SAFE
-from bytereel_codec.libav.planes import samples_of
+from bytereel_codec.files.ranged import FileReader, buffered_file
+from bytereel_codec.libav.formats import PIXELS_MAX, RGB, YUV
+from bytereel_codec.libav.sandbox.planes import SLOT_BYTES
+from bytereel_codec.libav.sandbox.run import Run
+from bytereel_codec.libav.sandbox.wire import Ending, Job, Task
 
 Image = npt.NDArray[np.uint8]
-PIXELS_MAX = 8192 * 4320
 _LINE_PIXELS = 2
 _STRIP, _DATA = (255, 200, 0), (0, 220, 120)
-_REORDERED_MAX = 64  # packets that a picture may stand away from its place in the order of showing; H.264 has 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +38,17 @@ class ShownPicture:
 def picture_at(path: Path, number: int) -> ShownPicture:
     """Picture `number`, counted from 0 in the order of showing, of the file's first video stream, whatever its codec.
 
-    Reads the file up to that picture, and decodes from the key picture before it.
-    Raises: Permanent `picture.none` (no video), `picture.range` (no such picture), `source.missing` and the like.
+    Reads the file up to that picture, and decodes from the key picture before it. Raises: Permanent `picture.none` (no
+    video), `picture.range` (no such picture), `source.missing` and the like; what the sandbox raises.
     """
     with FileReader(path) as reader:
-        try:
-            frame = _frame_at(io.BufferedReader(RangedFile(reader)), number)
-        except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
-            raise _no_video(error.strerror or str(error)) from error
-    return ShownPicture(
-        np.asarray(frame.to_ndarray(format="rgb24"), np.uint8),
-        Picture(*(np.array(samples_of(plane)) for plane in frame.reformat(format="yuv420p").planes)),
-    )
+        run = Run(buffered_file(reader), Job(Task.PICTURE, picture=number, slot_bytes=SLOT_BYTES))
+        found = dict(run.pictures())
+    if run.ending is Ending.NO_PICTURE:
+        raise _out_of_range(number, run.counted)
+    if RGB not in found or YUV not in found:
+        raise _no_video()
+    return ShownPicture(found[RGB][0], Picture(*found[YUV]))
 
 
 def outlined(shown: ShownPicture) -> Image:
@@ -101,65 +98,6 @@ def png_of(image: Image) -> bytes:
     return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
-def _frame_at(file: BinaryIO, number: int) -> av.VideoFrame:
-    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
-        stream = _video_of(container)
-        times = _times(container, stream, number + 1 + _REORDERED_MAX)
-    if times is not None and number >= len(times):
-        raise _out_of_range(number, len(times))
-    found = _frame_shown_at(file, times[number]) if times else None
-    return found or _counted_frame(file, number)
-
-
-def _frame_shown_at(file: BinaryIO, time: int) -> av.VideoFrame | None:
-    """The picture shown at that time; None where seeking does not lead to it: not every container knows its way."""
-    file.seek(0)
-    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
-        stream = _video_of(container)
-        try:
-            container.seek(time, stream=stream)
-        except av.FFmpegError:
-            return None
-        for frame in container.decode(stream):
-            if frame.pts is not None and frame.pts >= time:
-                return frame if frame.pts == time else None
-    return None
-
-
-def _video_of(container: av.container.InputContainer) -> av.VideoStream:
-    videos = [stream for stream in container.streams.video if stream.codec_context is not None]
-    if not videos or videos[0].width * videos[0].height > PIXELS_MAX:
-        raise _no_video("no video stream, or one of too many pixels")
-    videos[0].codec_context.options = {"max_pixels": str(PIXELS_MAX)}
-    return videos[0]
-
-
-def _times(container: av.container.InputContainer, stream: av.VideoStream, limit: int) -> list[int] | None:
-    """When the first pictures are shown, in that order, from at most `limit` packets; None where not all say."""
-    times: list[int] = []
-    for packet in container.demux(stream):
-        if packet.size == 0 or packet.is_discard:
-            continue
-        if packet.pts is None:
-            return None
-        times.append(packet.pts)
-        if len(times) == limit:
-            break
-    return sorted(times)
-
-
-def _counted_frame(file: BinaryIO, number: int) -> av.VideoFrame:
-    """The picture found by decoding all before it: of a stream without times."""
-    file.seek(0)
-    count = 0
-    with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
-        for frame in container.decode(_video_of(container)):
-            if count == number:
-                return frame
-            count += 1
-    raise _out_of_range(number, count)
-
-
 def _out_of_range(number: int, count: int) -> Permanent:
     return Permanent(
         "picture.range",
@@ -170,5 +108,9 @@ def _out_of_range(number: int, count: int) -> Permanent:
     )
 
 
-def _no_video(why: str) -> Permanent:
-    return Permanent("picture.none", "the file holds no video that can be shown", hint=why)
+def _no_video() -> Permanent:
+    return Permanent(
+        "picture.none",
+        "the file holds no video that can be shown",
+        hint=f"pictures may have {PIXELS_MAX} pixels, in a codec that reels come back in",
+    )

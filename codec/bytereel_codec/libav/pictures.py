@@ -1,158 +1,32 @@
-"""Pictures through libavcodec: those of a video as planes, and planes as the pictures of a burst, coded.
+"""The pictures of a video as planes, whatever its container and codec. Decoded in the sandbox."""
 
-Source: libavcodec `libx264` and `h264_nvenc`; ITU-T H.264 annex B.
-"""
-
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import BinaryIO
 
-import av
-import numpy as np
-from av.video.frame import PictureType
-
 from bytereel_codec.channel.raster import Picture
-from bytereel_codec.errors import Temporary
-from bytereel_codec.libav.formats import SAFE
-from bytereel_codec.libav.planes import lines_of, samples_of
-from bytereel_codec.profiles.profiles import LIBX264
-from bytereel_codec.video.boxes import CodedPicture
-
-_log = logging.getLogger(__name__)
-_PIXELS_MAX = 3840 * 2160
-_FORMATS = ("yuv420p", "yuvj420p", "yuv420p10le")
-ENCODER_FAILED = "encoder.failed"
-_NAL_SPS, _NAL_PPS = 7, 8
-_NOT_PICTURE = (6, _NAL_SPS, _NAL_PPS, 9)  # SEI and access unit delimiters say nothing that a reel needs
+from bytereel_codec.libav.formats import PLANAR_FORMATS
+from bytereel_codec.libav.sandbox.planes import SLOT_BYTES, Samples
+from bytereel_codec.libav.sandbox.run import Run
+from bytereel_codec.libav.sandbox.wire import Job, Task
 
 
 def shown_pictures(file: BinaryIO, *, threads: int = 1, start: float = 0.0) -> Iterator[Picture]:
     """Each picture of the file's first video stream as libavcodec decodes it, in the order of showing.
 
-    Planes come as they are, honouring their line size: uint8[height, width] each. `start` is the share of the video's
-    time (0 to 1) from which on, or from a picture before it, they come. Ends where libav gives up. Only 4:2:0 comes
-    out, of 10 bits the upper 8; other pictures are passed over.
+    Planes: uint8[height, width] each, without padding. `start` is the share of the video's time (0 to 1) from which on,
+    or from a picture before it, they come. Ends where libav gives up. Only 4:2:0 comes out, of 10 bits the upper 8;
+    other pictures are passed over. Raises: as `planes_shown`.
     """
-    try:
-        with av.open(file, mode="r", options=SAFE, metadata_errors="ignore") as container:
-            videos = [stream for stream in container.streams.video if stream.codec_context is not None]
-            if not videos or videos[0].width * videos[0].height > _PIXELS_MAX:
-                return
-            videos[0].thread_count = threads
-            videos[0].thread_type = "AUTO" if threads > 1 else "NONE"
-            videos[0].codec_context.options = {"max_pixels": str(_PIXELS_MAX)}
-            if start > 0 and container.duration:
-                container.seek(int(start * container.duration) + (container.start_time or 0))
-            for frame in container.decode(videos[0]):
-                if frame.format.name in _FORMATS and frame.width % 2 == frame.height % 2 == 0:
-                    yield Picture(*(np.ascontiguousarray(samples_of(plane)) for plane in frame.planes))
-    except (av.FFmpegError, OSError) as error:  # OSError: a seek to a place that no file has
-        _log.debug("libav gave up on the file: %s", error)
+    for _, planes in planes_shown(file, threads=threads, start=start):
+        height, width = planes[0].shape
+        if width % 2 == height % 2 == 0:
+            yield Picture(*planes)
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """What an encoder is told: libavcodec's name of it, and `options` by its own names."""
+def planes_shown(file: BinaryIO, *, threads: int = 1, start: float = 0.0) -> Iterator[tuple[str, list[Samples]]]:
+    """The same for pictures of any size, each with libav's name of its format, one of `PLANAR_FORMATS`.
 
-    encoder: str
-    width: int
-    height: int
-    frames_per_second: int
-    preset: str
-    options: tuple[tuple[str, str], ...]
-
-
-def can_encode(encoding: Encoding) -> bool:
-    """Whether that encoder is there, and its hardware where it needs some."""
-    try:
-        _encoder(encoding)
-    except (av.FFmpegError, OSError) as error:
-        _log.debug("no %s: %s", encoding.encoder, error)
-        return False
-    return True
-
-
-def coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
-    """The pictures coded in one thread, in decoding order; with each, whether it carries data.
-
-    Where the options allow B-pictures, data pictures become such, and the grey ones between them I and P. The planes
-    are read before the next is asked for. Raises: Temporary `encoder.failed`.
+    Raises: Permanent `media.refused`; Temporary `media.interrupted`, `media.no_sandbox`; what reading the file raises.
     """
-    with _translated(encoding):
-        return _coded_pictures(encoding, pictures)
-
-
-@contextmanager
-def _translated(encoding: Encoding) -> Iterator[None]:
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise Temporary(
-            ENCODER_FAILED,
-            f"{encoding.encoder} gave up: {error.strerror}",
-            hint="a card encodes so many streams at once: take fewer workers, or --device cpu",
-        ) from error
-
-
-def _coded_pictures(encoding: Encoding, pictures: Iterator[tuple[Picture, bool]]) -> list[CodedPicture]:
-    context = _encoder(encoding)
-    frame = av.VideoFrame(encoding.width, encoding.height, "yuv420p")
-    coded: list[CodedPicture] = []
-    predicts = dict(encoding.options).get("bframes", "0") != "0"
-    for number, (picture, is_data) in enumerate(pictures):
-        for plane, samples in zip(frame.planes, picture, strict=True):
-            lines_of(plane)[:, : plane.width] = samples
-        frame.pts = number
-        if predicts:
-            frame.pict_type = PictureType.B if is_data else (PictureType.P if number else PictureType.I)
-        coded += map(_coded, context.encode(frame))
-    coded += map(_coded, context.encode(None))
-    return coded
-
-
-def parameter_sets(encoding: Encoding) -> tuple[bytes, bytes]:
-    """The SPS and PPS of that encoder's stream, without start codes. Raises: Temporary `encoder.failed`."""
-    with _translated(encoding):
-        context = _encoder(encoding)
-        context.encode(None)
-    units = {unit[0] & 31: unit for unit in _nal_units(context.extradata or b"")}
-    return bytes(units[_NAL_SPS]), bytes(units[_NAL_PPS])
-
-
-def _encoder(encoding: Encoding) -> av.VideoCodecContext:
-    context = av.CodecContext.create(encoding.encoder, "w")
-    assert isinstance(context, av.VideoCodecContext)
-    context.width, context.height, context.pix_fmt = encoding.width, encoding.height, "yuv420p"
-    context.time_base = Fraction(1, encoding.frames_per_second)
-    context.framerate = Fraction(encoding.frames_per_second)
-    context.thread_count = 1
-    context.flags |= int(av.codec.context.Flags.global_header)
-    options = dict(encoding.options)
-    if encoding.encoder == LIBX264:
-        options = {"x264-params": ":".join(f"{name}={value}" for name, value in encoding.options)}
-    context.options = {"preset": encoding.preset, **options}
-    context.open()
-    return context
-
-
-def _coded(packet: "av.Packet[av.VideoStream]") -> CodedPicture:
-    units = [unit for unit in _nal_units(bytes(packet)) if unit[0] & 31 not in _NOT_PICTURE]
-    content = b"".join(part for unit in units for part in (len(unit).to_bytes(4, "big"), unit))
-    assert packet.pts is not None
-    return CodedPicture(content, packet.pts, packet.is_keyframe)
-
-
-def _nal_units(stream: bytes) -> Iterator[memoryview]:
-    """The NAL units of an Annex B stream, without start codes and the zeros behind them."""
-    start = stream.find(b"\x00\x00\x01")
-    while start >= 0:
-        following = stream.find(b"\x00\x00\x01", start + 3)
-        end = following if following >= 0 else len(stream)
-        while end > start + 3 and stream[end - 1] == 0:
-            end -= 1
-        if end > start + 3:
-            yield memoryview(stream)[start + 3 : end]
-        start = following
+    job = Job(Task.PICTURES, threads=threads, start=start, slot_bytes=SLOT_BYTES)
+    return ((name, planes) for name, planes in Run(file, job).pictures() if name in PLANAR_FORMATS)

@@ -4,6 +4,7 @@ import numpy as np
 from av.video.plane import VideoPlane
 
 from bytereel_codec.channel.raster import Plane
+from bytereel_codec.libav.sandbox.planes import rounded
 
 
 def lines_of(plane: VideoPlane) -> Plane:
@@ -17,5 +18,4 @@ def samples_of(plane: VideoPlane) -> Plane:
     lines = lines_of(plane)
     if plane.line_size < 2 * plane.width:
         return lines[:, : plane.width]
-    samples = lines[:, : 2 * plane.width].view(np.uint16)
-    return np.asarray(np.minimum((samples + 2) >> 2, 255), np.uint8)
+    return rounded(lines[:, : 2 * plane.width].view(np.uint16))

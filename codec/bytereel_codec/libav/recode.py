@@ -1,7 +1,8 @@
 """What platforms do to a video, on this machine: decode it, change it, encode it again with another encoder.
 
-A `Recipe` says what. The name a file has never reaches libav: it is opened as bytes. Memory: a few pictures, what the
-encoder keeps, and what the filters do.
+A `Recipe` says what. The source is a video that this program has just written, so it is decoded here and not in the
+sandbox, with the same limits but for the size of pictures; its name never reaches libav. What comes out is foreign to
+those who read it. Memory: a few pictures, what the encoder keeps, and what the filters do.
 
 Source: libavcodec `libx264`, `libx265`, `libsvtav1`, `libvpx-vp9`.
 """
@@ -28,6 +29,7 @@ from bytereel_codec.libav.planes import samples_of
 from bytereel_codec.profiles.recipes import SIDE_MAX, Filter, Recipe, Step
 
 _READ_BYTES = 1 << 20
+_LIMITS = {**SAFE, "max_pixels": str(SIDE_MAX**2)}
 
 
 def recode(source: Path, target: Path, recipe: Recipe, *, threads: int = 1) -> None:
@@ -88,7 +90,7 @@ def _run(source: Path, target: Path, step: Step, threads: int) -> None:
 def _opened(source: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     with FileReader(source) as reader, io.BufferedReader(RangedFile(reader), _READ_BYTES) as file:
         try:
-            container = av.open(file, mode="r", options=SAFE, metadata_errors="ignore")
+            container = av.open(file, mode="r", options=_LIMITS, metadata_errors="ignore")
         except av.FFmpegError as error:
             raise _no_video(source) from error
         with container:

@@ -34,6 +34,11 @@ class BurstGeometry:
         return self.profile.channel
 
     @property
+    def profile_number(self) -> int:
+        """The number of its profile, in every frame's header."""
+        return self.profile.number
+
+    @property
     def name(self) -> str:
         """The picture size's name."""
         return self.raster.name
@@ -83,6 +88,11 @@ class BurstGeometry:
         """Bytes of the source that one frame carries."""
         return self.frame_bytes - FRAME_RESERVED_BYTES
 
+    @property
+    def frames_share_chunks(self) -> bool:
+        """A burst is one chunk."""
+        return True
+
     def segment_frames(self) -> int:
         """Frames of a full segment."""
         return self.frames_max
@@ -90,6 +100,10 @@ class BurstGeometry:
     def segment_frames_min(self) -> int:
         """Frames of 16 pictures: short bursts, of which a cut video has more that are whole."""
         return -(-PICTURES_BETWEEN_GREY * self.frames_max // self.channel.pictures)
+
+    def segment_frames_max(self) -> int:
+        """Frames that a segment can have at most: those of a full one."""
+        return self.frames_max
 
     def shape(self, data_bytes: int) -> BurstShape:
         """The burst that holds that many bytes of frames."""

@@ -1,7 +1,7 @@
 """The rest of the 16-colour family: other numbers of colours, cells of one pixel, other palettes, the XOR interleaver.
 
-`classic16` is the member that is measured and claims to survive something. The others claim nothing: `bytereel survive`
-says what they stand.
+`classic16` is the member that is measured and claims to survive something. The others claim nothing: trying them
+shows what they stand.
 """
 
 from dataclasses import replace
@@ -58,7 +58,7 @@ def classic_profile(*, colours: int = 16, pixels: int = 9, palette: str = "yuv",
     return Profile(
         f"classic{colours}",
         f"{colours} colours, {pixels} pixels a symbol, palette {palette}, {interleaver}",
-        "nothing is claimed: see `bytereel survive`",
+        "nothing is claimed: only trying it shows",
         USER_DEFINED,
         _channel(base.channel, modulation, _QUANTISERS[palette, pixels][colours]),
     )

@@ -24,9 +24,10 @@ from bytereel_codec.channel.raster import RASTERS
 from bytereel_codec.errors import Permanent
 from bytereel_codec.files.ranged import FileReader, read_range
 from bytereel_codec.profiles.classic import COLOURS, INTERLEAVERS, PIXELS, expansion_of
+from bytereel_codec.profiles.geometries import geometry_of_profile
 from bytereel_codec.profiles.profiles import PICTURES_MAX, PROFILES, USER_DEFINED, Channel, Options, Profile
 from bytereel_codec.profiles.recipes import Recipe
-from bytereel_codec.reel.layout import geometry_of_profile
+from bytereel_codec.video.encoders import X264_PRESETS
 
 FILE_BYTES_MAX = 64 << 10
 _LINE_DOTS_MAX = 32  # tomllib takes quadratic time for dotted keys
@@ -35,7 +36,6 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _OPTION_VALUE = re.compile(r"[A-Za-z0-9.,+-]{1,64}", re.ASCII)
 _PURPOSE_MAX = 200
 _RECIPES_MAX = 64
-_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 # What x264 may be told beside the quantiser. Not among them: what would change the order or the rate of the pictures,
 # the syntax that the container states, or name a file.
@@ -185,7 +185,7 @@ def _channel(entry: _Entry, base: Channel) -> Channel:
         quantiser=quantiser,
         pictures=entry.whole("pictures", 1, PICTURES_MAX, base.pictures),
         frames_per_second=entry.whole("frames_per_second", 1, 120, base.frames_per_second),
-        preset=entry.one_of("preset", _PRESETS, base.preset),
+        preset=entry.one_of("preset", X264_PRESETS, base.preset),
         encoder_options=_encoder_options(entry, base.encoder_options, quantiser),
         expansion=_expansion(base, modulation),
         strip_amplitude=entry.whole("strip_amplitude", 8, 120, base.strip_amplitude),

@@ -10,10 +10,10 @@ from typing import Any
 
 from bytereel_codec.channel.modulation import Family, Modulation
 from bytereel_codec.errors import Permanent
+from bytereel_codec.frame.geometry import EXPANSION
+from bytereel_codec.video.encoders import LIBX264, NVENC
 
 PICTURES_MAX = 255
-_EXPANSION_OF_SAMPLES = 1.0055
-LIBX264, NVENC = "libx264", "h264_nvenc"
 USER_DEFINED = 255
 """The profile number of a reel whose profile is not one of ours."""
 
@@ -111,7 +111,7 @@ class Profile:
     @property
     def expansion(self) -> float:
         """About how large a long reel of random bytes is, without parity across segments (measured by the benches)."""
-        return self.channel.expansion if self.channel else _EXPANSION_OF_SAMPLES
+        return self.channel.expansion if self.channel else EXPANSION
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able values."""

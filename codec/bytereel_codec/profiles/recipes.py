@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from bytereel_codec.errors import Permanent
+from bytereel_codec.video.encoders import X264_PRESETS
 
 STEPS_MAX = 16
 TEXT_MAX = 1000
@@ -20,10 +21,6 @@ SIDE_MAX = 4096  # pixels of a picture
 _WINDOW_MAX = 64
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 _RATIO = re.compile(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", re.ASCII)
-_PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
-    *("medium", "slow", "slower", "veryslow", "placebo"),
-)
 _CONTAINERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm", "mov": "mov", "ts": "mpegts"}
 _RATE_OPTIONS = ("crf", "qp", "bitrate")
 
@@ -170,8 +167,8 @@ def _crf(high: int, **more: str) -> Callable[[str], Mapping[str, str]]:
 
 
 def _preset(text: str) -> Mapping[str, str]:
-    if text not in _PRESETS:
-        raise ValueError(f"one of {', '.join(_PRESETS)}")
+    if text not in X264_PRESETS:
+        raise ValueError(f"one of {', '.join(X264_PRESETS)}")
     return {"preset": text}
 
 

@@ -9,25 +9,26 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from itertools import islice
 
-from bytereel_codec.bursts.reader import BurstReader, ChannelReport
+from bytereel_codec.bursts.reader import BurstReader
+from bytereel_codec.bursts.report import ChannelReport
 from bytereel_codec.channel.device import Device
 from bytereel_codec.channel.placing.placement import Placer
-from bytereel_codec.channel.placing.placer import placer_for
+from bytereel_codec.channel.placing.placer import placed
 from bytereel_codec.channel.raster import Picture
 from bytereel_codec.channel.strip import StripHeader
 from bytereel_codec.channel.symbols.modulator import Bytes
 from bytereel_codec.files.ranged import RangedReader, buffered_file
-from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.frame.header import Flag, FrameHeader, parse_masked
 from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.sizes import HEADER_BYTES
 from bytereel_codec.libav.pictures import shown_pictures
-from bytereel_codec.reading.reel import Reel
-from bytereel_codec.reading.reel_reader import ReelReader
-from bytereel_codec.reading.scan import FrameKey, ReelFrames
+from bytereel_codec.reading.contents import settle_looked_up
+from bytereel_codec.reading.frames import FrameKey, ReelFrames
+from bytereel_codec.reading.reel import Opening, Reel
 from bytereel_codec.video.kept_frames import KeptFrames
-from bytereel_codec.video.macroblocks import HEADER_BYTES
 
 _PROBES_MAX = 12
 _PROBED_PICTURES_MAX = 300
@@ -50,10 +51,15 @@ class BurstVideo:
         weakref.finalize(self, self._closes.close)
         self._lock = threading.Lock()
         self._places: dict[FrameKey, int] = {}
+        self._headers: dict[FrameKey, FrameHeader] = {}
+        self._contested: set[FrameKey] = set()
         self._placer: Placer | None = None
         self._first: FrameHeader | None = None
+        self._mark = b""
         self._is_read = False
         self.report: ChannelReport | None = None
+        self.shows_others = False
+        """Whether pictures of another reel were seen among those that were read."""
 
     def close(self) -> None:
         """Drop what was kept."""
@@ -61,20 +67,23 @@ class BurstVideo:
 
     def first_header(self) -> FrameHeader | None:
         """The header of the first frame that can be read, None where the video shows no strip at its start."""
-        self._placer = placer_for(self._pictures(0.0))
-        if self._placer is None:
+        found = placed(partial(self._pictures, 0.0))
+        if found is None:
             return None
+        self._placer, pictures = found
         bursts = BurstReader(self._placer, self._keep, device=self._device)
         self.report = bursts.report
-        for picture in islice(self._pictures(0.0), _FIRST_PICTURES_MAX):
-            bursts.add(picture)
+        for picture in islice(pictures, _FIRST_PICTURES_MAX):
+            strip = bursts.add(picture)
+            self._mark = self._mark or (strip.mark if strip else b"")
             if self._first is not None:
                 return self._first
         bursts.finish()
         return self._first
 
     def locate(self, key: FrameKey) -> int | None:
-        """Where the frame's first sample lies in `kept`, read from the video if need be; None where it is lost.
+        """Where the frame's first sample lies in `kept`, read from the video if need be; None where it is lost, or
+        where copies contradict each other: all of them have to be looked at then.
 
         A front leader that says all serves for the one at the end too. Raises: Temporary `target.full`.
         """
@@ -85,7 +94,7 @@ class BurstVideo:
                 self._read_burst(key[1])
             if key not in self._places:
                 self._read_all()
-            return self._places.get(key)
+            return None if key in self._contested else self._places.get(key)
 
     def read_all(self) -> None:
         """Keep every frame that can be read, all copies. Raises: Temporary `target.full`."""
@@ -102,7 +111,10 @@ class BurstVideo:
         self._first = self._first or header
         place = self.kept.write(image)
         if header.reel_id == self._first.reel_id:
-            self._places.setdefault((header.kind, header.segment, header.frame), place)
+            key = (header.kind, header.segment, header.frame)
+            self._places.setdefault(key, place)
+            if self._headers.setdefault(key, header) != header:
+                self._contested.add(key)
 
     def _pictures(self, start: float) -> Iterator[Picture]:
         return shown_pictures(buffered_file(self._reader), threads=self._workers, start=start)
@@ -130,6 +142,7 @@ class BurstVideo:
         left = _STRAGGLERS
         for picture in self._pictures(start):
             strip = bursts.add(picture)
+            self.shows_others |= strip is not None and strip.mark != self._mark
             left -= strip is not None and is_behind(strip)
             if left == 0:
                 break
@@ -140,7 +153,8 @@ class BurstVideo:
         low, high = 0.0, 1.0
         for _ in range(_PROBES_MAX):
             middle = (low + high) / 2
-            found = self._order_at(middle)
+            strip = self._strip_at(middle)
+            found = None if strip is None else _order_of(strip)
             if found is not None and found < wanted:
                 low = middle
                 if wanted[1] - found[1] <= 1 and wanted[0] == found[0]:
@@ -149,14 +163,12 @@ class BurstVideo:
                 high = middle
         return low
 
-    def _order_at(self, start: float) -> Order | None:
+    def _strip_at(self, start: float) -> StripHeader | None:
+        """The strip of the first picture that shows one from there on."""
         assert self._placer is not None
         bursts = BurstReader(self._placer, lambda image: None)
-        for picture in islice(self._pictures(start), _PROBED_PICTURES_MAX):
-            strip = bursts.add(picture)
-            if strip is not None:
-                return _order_of(strip)
-        return None
+        strips = (bursts.add(picture) for picture in islice(self._pictures(start), _PROBED_PICTURES_MAX))
+        return next((strip for strip in strips if strip is not None), None)
 
 
 def _order_of(strip: StripHeader) -> Order:
@@ -166,29 +178,20 @@ def _order_of(strip: StripHeader) -> Order:
     return (_DATA if strip.kind == Kind.DATA else _PARITY), strip.number
 
 
-def reel_in_video(
-    reader: RangedReader, secret: Secret | None, *, workers: int = 1, device: Device = Device.CPU
-) -> Reel | None:
+def reel_in_video(reader: RangedReader, how: Opening) -> Reel | None:
     """The reel in a video of bursts, each burst read when it is asked for; None where its start does not say enough.
 
     Raises: Permanent `reel.sealed`, `reel.wrong_key`, `reel.newer_format`; Temporary `target.full`.
     """
     with ExitStack() as stack:
-        video = stack.enter_context(closing(BurstVideo(reader, workers, device)))
+        video = stack.enter_context(closing(BurstVideo(reader, how.workers, how.device)))
         first = video.first_header()
         if first is None or not first.segments:
             return None
-        sealed = None if first.kind == Kind.PARITY else bool(first.flags & Flag.SEALED)
-        frames = ReelFrames(first, sealed=sealed)
-        frames.segments, frames.groups, frames.columns = first.segments, first.groups, first.columns
-        reel = Reel(video.kept, frames, secret, locate=video.locate, read_all=video.read_all)
+        frames = ReelFrames.of_first(first)
+        reel = how.reel(video.kept, frames, locate=video.locate, read_all=video.read_all)
         reel.channel = video.report
-        leader = ReelReader(reel).leader()
-        if leader is None or leader.size_bytes is None:
-            return None
-        in_front = (first.segments - 1) * first.frames_per_segment
-        frames.last_segment_frames = -(-leader.size_bytes // first.span_bytes) - in_front
-        if not 0 < frames.last_segment_frames <= first.frames_per_segment:
+        if not settle_looked_up(reel, first.segments * first.frames_per_segment) or video.shows_others:
             return None
         reel.closes = stack.pop_all()
         return reel

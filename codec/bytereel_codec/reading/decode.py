@@ -6,7 +6,6 @@ what could be read, with zeros in the ranges that could not; of a folder's reel 
 """
 
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
@@ -14,18 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bytereel_codec.channel.device import Device, chosen
-from bytereel_codec.errors import BytereelError, Integrity, Permanent
-from bytereel_codec.files.folder import FolderExtractor
+from bytereel_codec.errors import BytereelError, Integrity
+from bytereel_codec.files.folder.target import FolderTarget
 from bytereel_codec.files.names import safe_name
 from bytereel_codec.files.ranged import Buffer
 from bytereel_codec.files.sink import StreamTarget, Target, TargetFile
 from bytereel_codec.files.threads import Progress, run_in_threads
 from bytereel_codec.frame.envelope import Secret
-from bytereel_codec.frame.leader import Leader, tree_digest
+from bytereel_codec.reading.contents import contents_of
 from bytereel_codec.reading.losses import Losses
 from bytereel_codec.reading.opening import opened_reel
-from bytereel_codec.reading.reel import Reel
-from bytereel_codec.reading.reel_reader import ReelReader
+from bytereel_codec.reading.proof import UNPROVED, WholeProof
+from bytereel_codec.reading.reel import Opening, Reel
+from bytereel_codec.reading.reel_reader import Block, Gap, ReelReader
 
 _ZEROS_BYTES = 1 << 20
 
@@ -34,7 +34,9 @@ _ZEROS_BYTES = 1 << 20
 class DecodeOptions:
     """How to decode. `reel_id`: first bytes of the id, where there are several. `start`/`end`: a range.
 
-    `device` reads the pictures of lossy reels.
+    With a secret, what is not sealed is refused, unless `allow_unsealed`. `device` reads the pictures of lossy reels.
+    `preserve` keeps what is dropped otherwise: of a file the permission bits that the umask takes; in a folder
+    set-user-id, set-group-id, sticky, and the right to write of groups and others.
     """
 
     secret: Secret | None = None
@@ -43,7 +45,9 @@ class DecodeOptions:
     reel_id: bytes | None = None
     start: int = 0
     end: int | None = None
+    allow_unsealed: bool = False
     replace: bool = True
+    preserve: bool = False
     device: Device = Device.AUTO
     progress: Progress = field(default=lambda done, total: None)
 
@@ -52,7 +56,9 @@ class DecodeOptions:
 class DecodeReport:
     """What came back. `lost` are half-open ranges of the source, empty when all of it is right.
 
-    An empty range at the end stands for an end that is missing and of which nothing says how long it was.
+    An empty range at the end stands for an end that is missing and of which nothing says how long it was, or for a
+    sealed leader that is missing and would prove that nothing is. `digest` and `sha256` are there when they were
+    checked.
     """
 
     name: str
@@ -64,6 +70,8 @@ class DecodeReport:
     recovered_frames: int
     lost: tuple[tuple[int, int], ...] = ()
     reasons: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    """Ids (hex) of other reels of which the file holds frames."""
     corrected_bytes: int = 0
     """What the parity inside bursts set right; 0 for a reel of samples."""
 
@@ -107,9 +115,8 @@ def verify(source: Path | str, options: DecodeOptions | None = None) -> DecodeRe
 def _opened(source: Path | str, options: DecodeOptions, *, part: bool = False) -> AbstractContextManager[Reel]:
     if options.device == Device.CUDA:
         chosen(options.device)
-    return opened_reel(
-        source, options.secret, options.reel_id, workers=options.workers, device=options.device, part=part
-    )
+    wanted = (options.secret, options.reel_id, options.allow_unsealed, options.workers, options.device)
+    return opened_reel(source, Opening(*wanted, part=part))
 
 
 class _Decoding:
@@ -118,63 +125,66 @@ class _Decoding:
     def __init__(self, reel: Reel, options: DecodeOptions) -> None:
         self._reel = reel
         self._options = options
-        self._leader = self._read_leader()
-        self._size = ReelReader(reel).source_bytes(self._leader)
+        contents = contents_of(reel)
+        self._contents = contents
+        self._leader = contents.leader
+        self._size = contents.size_bytes
         self._start = max(0, min(options.start, self._size))
         self._end = max(self._start, self._size if options.end is None else min(options.end, self._size))
         self._reach = reel.reach()
         self._is_looked_up = reel.is_looked_up
-        self._reached_end = False
         self._lost = Losses()
-        self._digests: dict[int, bytes] = {}
+        self._proof = WholeProof(contents, reel.segments)
         self._done = 0
 
     def run(self, target: str | None) -> DecodeReport:
+        self._require_contents()
         folder = self._leader is not None and self._leader.kind == "folder"
-        name = safe_name(self._leader.name if self._leader else "", fallback="restored")
+        suffix = ".tar" if folder and not self._is_laid_out() else ""
+        name = safe_name(self._leader.name if self._leader else "", suffix=suffix)
         if target == "-":
             self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
             self._require_whole()
-        elif folder and self._is_whole_range() and not self._options.salvage:
+        elif folder and self._is_laid_out():
             self._run_folder(Path(target or name))
         else:
-            name = f"{name}.tar" if folder else name
-            with TargetFile(Path(target or name), replace=self._options.replace and target is not None) as file:
+            with self._target_file(Path(target or name), replace=self._options.replace and target is not None) as file:
                 self._read_into(file, workers=1 if self._is_looked_up else self._options.workers)
+                if self._is_whole_range() and not self._lost:  # else nothing is proved by it, and a size may be a lie
+                    self._proof.file(file.fd)
                 self._require_whole()
                 file.commit(self._end - self._start)
         return self._report(target or name)
 
+    def _target_file(self, path: Path, *, replace: bool) -> TargetFile:
+        """The file to write: no more open than the original was; of a folder's tar stream, its owner's alone."""
+        mode = self._leader.stream_mode if self._leader else None
+        return TargetFile(path, replace=replace, mode=mode, exact=self._options.preserve)
+
     def check(self) -> DecodeReport:
-        self._read_into(_Nowhere(), workers=self._options.workers)
+        self._read_into(_Nowhere(), workers=1 if self._proof.wants_bytes else self._options.workers)
         self._check_whole()
         return self._report("")
 
-    def _run_folder(self, target: Path) -> None:
-        if target.exists():
-            raise Permanent("target.exists", f"{str(target)!r} exists", hint="give another name for the folder")
-        with tempfile.TemporaryDirectory(prefix=".bytereel-", dir=target.parent) as beside:
-            extractor = FolderExtractor(Path(beside) / "folder")
-            try:
-                self._read_into(extractor, workers=1)
-                self._require_whole()
-            except BaseException:
-                with suppress(BytereelError):  # what is lost says more than how the folder then ends
-                    extractor.finish()
-                raise
-            extractor.finish()
-            (Path(beside) / "folder").rename(target)
+    def _run_folder(self, path: Path) -> None:
+        with FolderTarget(path, preserve=self._options.preserve) as target:
+            self._read_into(target, workers=1)
+            self._require_whole()
+            target.commit(self._size)
+
+    def _is_laid_out(self) -> bool:
+        """Whether a folder's reel becomes a folder: a part of it, or what is left of it, is one of its tar stream."""
+        return self._is_whole_range() and not self._options.salvage
 
     def _is_whole_range(self) -> bool:
         return (self._start, self._end) == (0, self._size)
 
-    def _read_leader(self) -> Leader | None:
-        try:
-            return ReelReader(self._reel).leader()
-        except Integrity:
-            if not self._options.salvage:
-                raise
-            return None
+    def _require_contents(self) -> None:
+        """Refuse what nothing vouches for, and a range up to an end that is not known, unless salvaging."""
+        if not self._options.salvage:
+            wanted = self._options.end
+            reaches_end = wanted is None or wanted > self._size
+            self._contents.require_all(to_the_end=reaches_end and not self._is_whole_range())
 
     def _read_into(self, target: Target, *, workers: int) -> None:
         tasks = iter(self._tasks())
@@ -213,22 +223,33 @@ class _Decoding:
         self._lose(error, self._reel.offset_of(segments.start, 0), self._reel.offset_of(segments.stop, 0), target)
 
     def _read_segment(self, reader: ReelReader, number: int, target: Target) -> None:
-        def write(offset: int, content: memoryview) -> None:
-            first, last = max(offset, self._start), min(offset + len(content), self._end)
-            if offset + len(content) == self._size:
-                self._reached_end = True
-            if first < last:
-                target.write_at(first - self._start, content[first - offset : last - offset])
-                self._done += last - first
-                self._options.progress(self._done, self._end - self._start)
-
-        def lost(error: BytereelError, start: int, end: int) -> None:
-            self._lose(error, start, end, target)
-
         reach = None if self._reach is None else self._reach[number]
-        digest = reader.segment(number, write, lost, self._start, self._end, reach)
-        if digest is not None:
-            self._digests[number] = digest
+        found = reader.blocks(number, self._start, self._end, reach, may_repeat=self._may_repeat(target))
+        while True:
+            try:
+                block = next(found)
+            except StopIteration as stop:
+                if stop.value is not None:
+                    self._proof.segment(number, stop.value)
+                return
+            if isinstance(block, Gap):
+                self._lose(block.error, block.start, block.end, target)
+            else:
+                self._write(block, target)
+
+    def _may_repeat(self, target: Target) -> bool:
+        """Whether bytes may come to the target once more, and the later ones count."""
+        return isinstance(target, TargetFile) or (isinstance(target, _Nowhere) and not self._proof.wants_bytes)
+
+    def _write(self, block: Block, target: Target) -> None:
+        offset, content = block.offset, block.content
+        first, last = max(offset, self._start), min(offset + len(content), self._end)
+        if first < last:
+            target.write_at(first - self._start, content[first - offset : last - offset])
+            if self._is_whole_range() and not isinstance(target, TargetFile):
+                self._proof.content(content)
+            self._done += last - first
+            self._options.progress(min(self._done, self._end - self._start), self._end - self._start)
 
     def _lose(self, error: BytereelError, start: int, end: int, target: Target) -> None:
         start, end = max(start, self._start), min(end, self._end)
@@ -251,19 +272,12 @@ class _Decoding:
             raise self._lost.error(self._size)
 
     def _check_whole(self) -> None:
-        if self._lost or not self._is_whole_range():
-            return
-        stated = self._leader.digest if self._leader else None
-        stated_size = self._leader.size_bytes if self._leader else None
-        found = tree_digest(digest for _, digest in sorted(self._digests.items()))
-        if (stated_size or 0) > self._size or (stated is None and self._reel.frames.segments is None):
-            self._lost.note(self._size, max(self._size, stated_size or 0), "the end of the reel is missing")
-        elif self._size > 0 and not self._reached_end:
-            self._lost.note(0, self._size, "the last frame does not end where the original must")
-        elif stated not in (None, found) or stated_size not in (None, self._size):
-            self._lost.note(
-                0, self._size, "the whole is not what was written: the leader states another size or digest"
-            )
+        if not self._lost and self._is_whole_range():
+            found = self._proof.contradiction()
+            if found is not None:
+                self._lost.note(*found)
+        elif not self._contents.is_vouched_for:
+            self._lost.note(self._size, self._size, UNPROVED)
 
     def _report(self, target: str) -> DecodeReport:
         whole = not self._lost and self._is_whole_range()
@@ -273,10 +287,11 @@ class _Decoding:
             target,
             self._size,
             leader.digest if leader and whole else None,
-            leader.sha256 if leader and whole else None,
+            self._proof.sha256() if whole else None,
             self._reel.segments,
             len(self._reel.recovered),
             self._lost.ranges,
             self._lost.reasons,
+            tuple(reel_id.hex() for reel_id in self._reel.frames.others),
             self._reel.channel.corrected_bytes if self._reel.channel else 0,
         )

@@ -51,7 +51,7 @@ class Losses:
         return Integrity(
             "reel.damaged",
             message if count else f"{self.reasons[0]}: it is cut off behind byte {source_bytes} of the original",
-            hint="--salvage writes what is left, with zeros for the rest",
+            hint="salvaging writes what is left, with zeros for the rest",
             lost=list(ranges[:1000]),
             reasons=list(self.reasons[:_RANGES_SHOWN]),
             source_bytes=source_bytes,

@@ -1,4 +1,4 @@
-"""A reel that is there: its frames found, and what parity brings back of them.
+"""A reel that is there: its frames found, its key, and what parity brings back.
 
 `Reel` is shared by threads; each thread reads through a `reel_reader.ReelReader` of its own. Where frames lie is told
 by the segment index in front of the reel where it is right, else by a pass over all headers, else by a look at every
@@ -8,21 +8,27 @@ byte; in a video of bursts, by a search for their strips.
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from bytereel_codec.errors import Integrity
+from bytereel_codec.bursts.report import ChannelReport
+from bytereel_codec.channel.device import Device
+from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.files.ranged import RangedReader
 from bytereel_codec.frame.envelope import Envelope, Secret
-from bytereel_codec.frame.header import FrameHeader
-from bytereel_codec.reading.scan import FrameKey, ReelFrames, frames_of_reel
-from bytereel_codec.reel.parity import FetchFrame, ParityShape, recover_stripe
+from bytereel_codec.frame.header import Flag, FrameHeader
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.reading.frames import FrameKey, ReelFrames, agreement_of, key_of
+from bytereel_codec.reading.scan import Wanted, frames_of_reel
+from bytereel_codec.reel.parity import ParityShape
+from bytereel_codec.reel.recovery.recovery import Recovery
+from bytereel_codec.reel.recovery.stripe import FetchCopy, Opens, Recovered, Stripe
 
-if TYPE_CHECKING:
-    from bytereel_codec.bursts.reader import ChannelReport
+_COSTS_TRIED = 3
+_VAIN_PASSES, _VAIN_BYTES_MIN = 16, 256 << 20
 
 
 class Reel:
-    """One reel in a ranged reader. Opening derives the key (scrypt: tens of MiB for a moment)."""
+    """One reel in a ranged reader, read with a secret or without."""
 
     def __init__(
         self,
@@ -30,30 +36,53 @@ class Reel:
         frames: ReelFrames,
         secret: Secret | None = None,
         *,
+        allow_unsealed: bool = False,
         locate: Callable[[FrameKey], int | None] | None = None,
         read_all: Callable[[], None] = lambda: None,
     ) -> None:
         """`frames` is the whole index; with `locate`, which finds single frames, it may still be all but empty.
 
+        With a secret nothing unsealed is taken for data or leader, unless `allow_unsealed` and most frames are so.
         `read_all` makes `reader` hold all the frames there are, where `locate` reads only those it is asked for. Of a
-        reel of bursts, `reader` reads the frames that were found in it, `channel` says how well they were read, and
-        `closes` ends the file that holds them.
+        reel of bursts, `reader` reads the frames that were found in it, `channel` says how well they were read.
+        `closes` ends what was opened for this reel. Of damaged frames no more is read than `vain_bytes_left`, as forged
+        headers may claim the same bytes again and again. `chosen`, `settled`,
+        `contradicted` and `settling` are those of `copies`.
         """
         self.reader = reader
         self.frames = frames
-        self.reel_id = frames.first.reel_id
-        self.span_bytes = frames.first.span_bytes
-        self.frames_per_segment = frames.first.frames_per_segment
         self._secret = secret
-        self._lock = threading.Lock()
+        self._allow_unsealed = allow_unsealed
+        self._lock = threading.RLock()
         self._locate = locate
         self._read_all = read_all
-        self._thorough = False
-        self._stripe: tuple[tuple[int, int], dict[int, tuple[FrameHeader, memoryview]]] | None = None
+        self._thorough = frames.is_thorough
+        self._recovery = Recovery()
         self.recovered: set[tuple[int, int]] = set()
+        self.chosen: dict[FrameKey, int] = {}
+        self.settled: set[int] = set()
+        self.contradicted: set[FrameKey] = set()
+        self.settling = threading.RLock()
+        self.scrypt_log2_n = frames.first.scrypt_log2_n
         self.key_is_right = False
+        self.vain_bytes_left = _VAIN_PASSES * reader.size_bytes + _VAIN_BYTES_MIN
         self.channel: ChannelReport | None = None
         self.closes = ExitStack()
+
+    @property
+    def reel_id(self) -> bytes:
+        """The reel's id."""
+        return self.frames.first.reel_id
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of the source that a full frame carries."""
+        return self.frames.first.span_bytes
+
+    @property
+    def frames_per_segment(self) -> int:
+        """Data frames of a full segment."""
+        return self.frames.first.frames_per_segment
 
     @property
     def shape(self) -> ParityShape:
@@ -61,9 +90,16 @@ class Reel:
         return ParityShape(self.frames.groups, self.frames.columns)
 
     @property
-    def sealed(self) -> bool:
-        """Whether the frames seen are sealed."""
-        return bool(self.frames.sealed)
+    def sealed(self) -> bool | None:
+        """Whether data and leaders are to be sealed; None where, without a secret, parity alone was seen."""
+        if self._secret is not None and not self._allow_unsealed:
+            return True
+        return self.frames.seals.of_most
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether there is a secret to open it with."""
+        return self._secret is not None
 
     @property
     def segments(self) -> int:
@@ -74,28 +110,56 @@ class Reel:
         """Let go of what was opened for this reel alone."""
         self.closes.close()
 
+    def require_seals(self) -> None:
+        """Refuse a reel without a single sealed frame where a secret says that it ought to be sealed.
+
+        Raises: Permanent `reel.unsealed`.
+        """
+        if self.sealed and self.frames.seals.unsealed and not self.frames.seals.sealed:
+            raise Permanent(
+                "reel.unsealed",
+                "the reel is not sealed, and a secret was given: anybody may have written it",
+                hint="leave the secret out, or allow what is not sealed",
+            )
+
+    def takes(self, header: FrameHeader, key: FrameKey) -> bool:
+        """Whether a frame that was found can be the one of that place, sealed as this reel's frames are."""
+        if agreement_of(header) != agreement_of(self.frames.first) or key_of(header) != key:
+            return False
+        return header.kind == Kind.PARITY or self.sealed in (None, bool(header.flags & Flag.SEALED))
+
     def envelope(self) -> Envelope:
         """A new envelope under the reel's key. Raises: Permanent `secret.wrong_kind`."""
-        if self._secret is None or self.frames.sealed is False:
+        if self._secret is None or self.sealed is False:
             return Envelope(None)
-        return Envelope(self._secret.reel_key(self.reel_id, self.frames.first.scrypt_log2_n))
+        return Envelope(self._secret.reel_key(self.reel_id, self.scrypt_log2_n))
+
+    def costs(self) -> list[int]:
+        """The scrypt costs that frames state, the likeliest first: no seal covers them."""
+        return self.frames.costs.ranked()[:_COSTS_TRIED] or [self.frames.first.scrypt_log2_n]
 
     def offset_of(self, segment: int, frame: int) -> int:
         """Where in the source a data frame's bytes begin."""
         return (segment * self.frames_per_segment + frame) * self.span_bytes
 
     def places(self, key: FrameKey) -> tuple[int, ...]:
-        """Where the frame's first sample lies; empty when it was not found."""
+        """Where copies of the frame have their first samples; empty when none was found."""
         known = self.frames.places.get(key)
         if known is not None or self._locate is None:
             return known or ()
         place = self._locate(key)
         if place is not None:
             return (place,)
-        with self._lock:
-            if self._locate is not None:
-                self._index_again(thorough=False)
+        self.find_all()
         return self.frames.places.get(key, ())
+
+    def find_all(self) -> bool:
+        """Find every frame, where they were looked up one by one; True when that had not been done before."""
+        with self._lock:
+            if self._locate is None:
+                return False
+            self._index_again(thorough=False)
+            return True
 
     def look_thoroughly(self) -> bool:
         """Look at every byte of the file for frames once; True when that had not been done before."""
@@ -108,12 +172,14 @@ class Reel:
 
     def _index_again(self, *, thorough: bool) -> None:
         """Find every frame, keeping what was known of the reel's end; under the lock."""
-        known, self._locate = self.frames, None
+        known, self._locate, self._recovery = self.frames, None, Recovery()
         self._read_all()
-        self.frames = frames_of_reel(self.reader, self.reel_id, thorough=thorough)
-        self.frames.segments = self.frames.segments or known.segments
-        if self.frames.last_segment_frames is None and self.segments == known.data_segments():
-            self.frames.last_segment_frames = known.last_segment_frames
+        self.frames = frames_of_reel(self.reader, Wanted(self.reel_id), thorough=thorough or None)
+        if self.sealed and known.segments is not None:  # told by a sealed leader
+            self.frames.take(known.segments, known.last_segment_frames)
+        elif known.segments is not None:
+            self.frames.settle([(known.segments, known.last_segment_frames)])
+            self.frames.last_segment_frames = self.frames.last_segment_frames or known.last_segment_frames
 
     @property
     def is_looked_up(self) -> bool:
@@ -135,20 +201,61 @@ class Reel:
                 raise Integrity(
                     "reel.damaged",
                     f"{gone} of {self.segments} segments of the reel are lost",
-                    hint="bytereel decode --salvage writes what is left",
+                    hint="salvaging writes what is left",
                     expected=self.segments,
                     actual=self.segments - gone,
                 )
 
-    def stripe(self, segment: int, frame: int, fetch: FetchFrame) -> dict[int, tuple[FrameHeader, memoryview]]:
-        """What parity brings back of the stripe that a frame lies in; the last stripe is kept."""
+    def recover(
+        self,
+        segment: int,
+        frame: int,
+        fetch: FetchCopy,
+        opens: Opens = lambda header, payload: True,
+        choice: int | None = None,
+    ) -> Recovered | None:
+        """A lost frame as parity brings it back, None where there is too little of it; `choice`: see `Recovery`."""
         if not self.shape.columns:
-            return {}
-        group = segment % self.shape.groups
+            return None
+        stripe = Stripe(
+            self.reel_id,
+            self.shape,
+            self.segments,
+            segment % self.shape.groups,
+            frame,
+            self.span_bytes,
+            self.frames_per_segment,
+            lambda s, f: f < self.frames.frames_in(s),
+            self.frames.last_segment_frames is not None,
+            lambda s, f: len(self.frames.places.get((Kind.PARITY, s, f), ())),
+        )
+        if segment not in stripe.segments:  # the counts have changed since it was asked for
+            return None
         with self._lock:
-            if self._stripe is None or self._stripe[0] != (group, frame):
-                found = recover_stripe(
-                    self.shape, self.segments, group, frame, fetch, lambda s, f: f < self.frames.frames_in(s)
-                )
-                self._stripe = ((group, frame), found)
-            return self._stripe[1]
+            return self._recovery.frame(stripe, segment, fetch, opens, choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a reel is to be opened. `reel_id`: first bytes of the id, where there are several.
+
+    With a secret, what is not sealed is refused, unless `allow_unsealed`. `workers`: threads that decode a video of
+    bursts, `device` what reads its pictures. With `part`, frames are looked up when they are asked for, where the
+    file's start says enough.
+    """
+
+    secret: Secret | None = None
+    reel_id: bytes | None = None
+    allow_unsealed: bool = False
+    workers: int = 1
+    device: Device = Device.CPU
+    part: bool = False
+
+    @property
+    def wants_seals(self) -> bool:
+        """Whether nothing but sealed frames is to be taken."""
+        return self.secret is not None and not self.allow_unsealed
+
+    def reel(self, reader: RangedReader, frames: ReelFrames, **lookup: object) -> Reel:
+        """A reel of those frames, read as is said here; `lookup` as `Reel` takes it."""
+        return Reel(reader, frames, self.secret, allow_unsealed=self.allow_unsealed, **lookup)  # type: ignore[arg-type]

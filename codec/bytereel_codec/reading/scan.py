@@ -4,11 +4,11 @@ Every picture starts with the masked magic of its frame header, so a reel is fou
 raw stream, cut or joined, without reading the container. The first pass jumps from header to header; a *thorough* pass
 looks at every byte, for reels in which bytes were lost or added.
 
-Memory is bounded: at most `FRAMES_MAX` frames are noted, `COPIES_MAX` places for each.
+Memory is bounded: at most `FRAMES_MAX` frames of `REELS_MAX` reels are noted.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,136 +16,33 @@ import numpy as np
 from bytereel_codec.errors import Permanent
 from bytereel_codec.files.ranged import RangedReader, read_range
 from bytereel_codec.frame.geometry import DATA_FRAMES_MAX
-from bytereel_codec.frame.header import MASKED_MAGIC, Flag, FrameHeader
-from bytereel_codec.frame.kinds import Kind
-from bytereel_codec.video.macroblocks import HEADER_BYTES, MACROBLOCK_BYTES
+from bytereel_codec.frame.header import MASKED_MAGIC, FrameHeader, OtherVersion, newer_format
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES
+from bytereel_codec.reading.frames import FrameKey, ReelFrames, agreement_of, key_of
+from bytereel_codec.reading.votes import Votes
 from bytereel_codec.video.picture import HEADER_WINDOW_BYTES, FrameLoader, PictureReader, smallest_coded_bytes
 
 FRAMES_MAX = 2 * DATA_FRAMES_MAX + 2
-COPIES_MAX = 3
-REELS_MAX = 64
+REELS_MAX = 1024
 _WINDOW_BYTES = 4 << 10
 _WINDOW_BYTES_MAX = 4 << 20
+_SHOWN = 16
+_VAIN_PASSES, _VAIN_BYTES_MIN = 4, 64 << 20
 
-FrameKey = tuple[Kind, int, int]
-
-
-@dataclass(slots=True)
-class ReelFrames:
-    """Where the frames of one reel lie: for each the positions of its first sample, in order of the file.
-
-    `first` is the first header seen, the one whose reel-wide values count. `segments` is how many data segments there
-    are, None where nothing in the reel says so; `sealed` is None while only parity frames were seen.
-    `last_segment_frames` is how many frames the last segment has, where that is known from elsewhere;
-    `highest_segment` and its frames are of the highest data segment seen.
-    """
-
-    first: FrameHeader
-    places: dict[FrameKey, tuple[int, ...]] = field(default_factory=dict)
-    segments: int | None = None
-    groups: int = 0
-    columns: int = 0
-    last_segment_frames: int | None = None
-    compressed: bool = False
-    sealed: bool | None = None
-    highest_segment: int = -1
-    highest_segment_frames: int = 0
-
-    def note(self, header: FrameHeader, position: int) -> bool:
-        """Take in a frame; False when it contradicts the frames before it or is one copy too many."""
-        if not self._agrees(header):
-            return False
-        key = (header.kind, header.segment, header.frame)
-        known = self.places.get(key, ())
-        if len(known) >= COPIES_MAX:
-            return False
-        if position not in known:
-            self.places[key] = (*known, position)
-        self.segments = _segments_stated(header) or self.segments
-        if header.columns:
-            self.groups, self.columns = header.groups, header.columns
-        if header.kind != Kind.PARITY:
-            self.sealed = bool(self.sealed) or bool(header.flags & Flag.SEALED)
-        if header.kind == Kind.DATA:
-            self.compressed |= bool(header.flags & Flag.COMPRESSED)
-            if header.segment > self.highest_segment:
-                self.highest_segment, self.highest_segment_frames = header.segment, header.frames
-        return True
-
-    def _agrees(self, header: FrameHeader) -> bool:
-        first, stated = self.first, _segments_stated(header)
-        same_layout = (header.span_bytes, header.frames_per_segment) == (first.span_bytes, first.frames_per_segment)
-        same_end = not stated or self.segments in (None, stated)
-        same_parity = (
-            not header.columns
-            or not self.columns
-            or (header.groups, header.columns)
-            == (
-                self.groups,
-                self.columns,
-            )
-        )
-        return same_layout and same_end and same_parity
-
-    def data_segments(self) -> int:
-        """How many data segments the reel had, as far as can be told: what headers say, else what is there."""
-        if self.segments is not None:
-            return self.segments
-        return 1 + self.highest_segment
-
-    def frames_in(self, segment: int) -> int:
-        """How many frames that data segment had, as far as can be told."""
-        if segment == self.data_segments() - 1:
-            if self.last_segment_frames is not None:
-                return self.last_segment_frames
-            if segment == self.highest_segment:
-                return self.highest_segment_frames
-        return self.first.frames_per_segment
-
-    def is_complete(self) -> bool:
-        """Whether every data frame was seen (not yet that each is intact)."""
-        return all(
-            (Kind.DATA, segment, frame) in self.places
-            for segment in range(self.data_segments())
-            for frame in range(self.frames_in(segment))
-        )
-
-    def within_reach(self) -> Mapping[int, Collection[int]]:
-        """The data frames that were seen or that parity may bring back, by segment: no more than the file holds frames.
-
-        What a header states may be far more than is there; a loop over this is bounded by the file.
-        """
-        reach: defaultdict[int, set[int]] = defaultdict(set)
-        seen: Counter[tuple[int, int]] = Counter()
-        sums: Counter[tuple[int, int]] = Counter()
-        segments, groups = self.data_segments(), max(1, self.groups)
-        for kind, segment, frame in self.places:
-            if kind == Kind.DATA and segment < segments:
-                reach[segment].add(frame)
-                seen[segment % groups, frame] += 1
-            elif kind == Kind.PARITY:
-                sums[segment % groups, frame] += 1
-        for (group, frame), columns in sums.items():
-            members = range(group, segments, groups)
-            if len(members) - seen[group, frame] <= columns + 1:  # the last segment may end before this frame
-                for segment in members:
-                    reach[segment].add(frame)
-        return reach
-
-
-def _segments_stated(header: FrameHeader) -> int:
-    """How many data segments the header says that the reel has; 0 where it does not."""
-    if header.kind == Kind.DATA and header.flags & Flag.REEL_END:
-        return header.segments or header.segment + 1
-    return header.segments
+Agreement = tuple[bytes, int, int]
 
 
 def find_frames(
-    reader: RangedReader, start: int = 0, end: int | None = None, *, thorough: bool = False
+    reader: RangedReader,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    thorough: bool = False,
+    others: Votes[OtherVersion] | None = None,
 ) -> Iterator[tuple[int, FrameHeader]]:
     """Every frame with an intact header from `start` on: the position of its first sample, and the header.
 
-    Raises: Permanent `reel.newer_format`.
+    `others` takes in the headers of other versions of the format, which are passed over.
     """
     pictures = PictureReader()
     end = reader.size_bytes if end is None else min(end, reader.size_bytes)
@@ -164,41 +61,128 @@ def find_frames(
         coded = content[found:]
         if len(coded) < HEADER_WINDOW_BYTES:
             coded = read_range(reader, place, HEADER_WINDOW_BYTES)
-        header = pictures.header(np.frombuffer(coded, np.uint8), 0)
+        stream = np.frombuffer(coded, np.uint8)
+        header = pictures.header(stream, 0)
         position = place + len(MASKED_MAGIC)
         window = _WINDOW_BYTES
         if header is not None:
             yield place, header
             if not thorough:
                 position = place + smallest_coded_bytes(header)
+        elif others is not None and (other := pictures.other_version(stream, 0)):
+            others.add(other)
 
 
-def index_reels(reader: RangedReader, *, thorough: bool = False) -> dict[bytes, ReelFrames]:
-    """Every reel in the file by its id, in order of appearance.
+@dataclass(slots=True)
+class _Index:
+    """What a pass over a file found: reels by what their frames agree in, in order of appearance."""
 
-    Raises: Permanent `reel.too_many_frames`, `reel.too_many_reels`, `reel.newer_format`.
+    reels: dict[Agreement, ReelFrames] = field(default_factory=dict)
+    others: Votes[OtherVersion] = field(default_factory=Votes)
+    is_crowded: bool = False
+    """Whether there were more reels than are noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which of several reels is meant.
+
+    That of an id, or of its first bytes; with `sealed`, those without a sealed frame count only where there are no
+    others. `is_sound` says whether frames prove themselves, as far as a few of them tell; it is asked only where there
+    is something to choose from.
     """
-    reels: dict[bytes, ReelFrames] = {}
-    count = 0
-    for place, header in find_frames(reader, thorough=thorough):
-        if header.reel_id not in reels:
-            if len(reels) >= REELS_MAX:
-                raise Permanent(
-                    "reel.too_many_reels", f"the file holds more than {REELS_MAX} reels", expected=REELS_MAX
-                )
-            reels[header.reel_id] = ReelFrames(header)
-        if reels[header.reel_id].note(header, place):
-            count += 1
+
+    reel_id: bytes | None = None
+    sealed: bool = False
+    is_sound: Callable[[ReelFrames], bool] = lambda frames: True
+
+
+def index_reels(
+    reader: RangedReader, wanted: Wanted | None = None, *, thorough: bool = False
+) -> dict[bytes, ReelFrames]:
+    """Every reel in the file by its id, in order of appearance; of frames that do not agree, those of the many, and in
+    a thorough pass rather those that are sound.
+
+    Raises: Permanent `reel.too_many_frames`; `reel.newer_format` where there are none but of other versions.
+    """
+    index = _indexed(reader, thorough=thorough)
+    if index.is_crowded:  # most of it is noise: what has the most frames counts
+        common: Votes[Agreement] = Votes()
+        for _, header in find_frames(reader, thorough=thorough):
+            common.add(agreement_of(header))
+        index = _indexed(reader, thorough=thorough, only=frozenset(common.ranked()))
+    rivals: defaultdict[bytes, list[ReelFrames]] = defaultdict(list)
+    for frames in index.reels.values():
+        rivals[frames.first.reel_id].append(frames)
+    other = index.others.first()
+    if other is not None and not rivals:
+        raise newer_format(other.version)
+    for frames in index.reels.values():
+        frames.settle()
+        frames.is_thorough = thorough
+    return {reel_id: _right(frames, wanted if thorough else None) for reel_id, frames in rivals.items()}
+
+
+def _right(rivals: list[ReelFrames], wanted: Wanted | None) -> ReelFrames:
+    """Of frames of one id that do not agree with each other those that are sound, else those of the many."""
+    is_sealed = wanted is not None and wanted.sealed
+    ranked = sorted(rivals, key=lambda frames: (-frames.seals.sealed if is_sealed else 0, -len(frames.places)))
+    for frames in ranked:
+        frames.has_rivals = len(rivals) > 1
+    sound = (frames for frames in ranked[:_SHOWN] if wanted is not None and len(ranked) > 1 and wanted.is_sound(frames))
+    return next(sound, ranked[0])
+
+
+def _indexed(reader: RangedReader, *, thorough: bool, only: Collection[Agreement] | None = None) -> _Index:
+    index, proved, count = _Index(), _Proved(reader), 0
+    for place, header in find_frames(reader, thorough=thorough, others=index.others):
+        agreement = agreement_of(header)
+        if only is not None and agreement not in only:
+            continue
+        frames = index.reels.get(agreement)
+        if frames is None:
+            if len(index.reels) >= REELS_MAX:
+                index.is_crowded = True
+                continue
+            frames = index.reels[agreement] = ReelFrames(header)
+        if not frames.has_room(header):
+            proved.drop_damaged(frames, key_of(header))
+        count += frames.note(header, place)
         if count > FRAMES_MAX:
             raise Permanent(
                 "reel.too_many_frames", f"the file holds more than {FRAMES_MAX} frames", expected=FRAMES_MAX
             )
-    return reels
+    return index
+
+
+class _Proved:
+    """Tells damaged copies of frames from whole ones, so that they do not hide those that follow; each is read once.
+
+    Claims of forged headers may overlap: no more is read in vain than `_VAIN_PASSES` times the file.
+    """
+
+    def __init__(self, reader: RangedReader) -> None:
+        self._reader = reader
+        self._vain_bytes_left = _VAIN_PASSES * reader.size_bytes + _VAIN_BYTES_MIN
+        self._loader = FrameLoader()
+        self._whole: set[int] = set()
+
+    def drop_damaged(self, frames: ReelFrames, key: FrameKey) -> None:
+        for place in frames.places[key]:
+            if place in self._whole or self._vain_bytes_left < 0:
+                continue
+            found = self._loader.frame_at(self._reader, place)
+            if found is not None and found.payload is not None:
+                self._whole.add(place)
+                continue
+            frames.forget(key, place)
+            self._vain_bytes_left -= found.header.length if found else 0
 
 
 def is_reel(reader: RangedReader) -> bool:
     """Whether the file holds any frame at all, looking at every byte before saying no."""
-    return next(find_frames(reader), None) is not None
+    others: Votes[OtherVersion] = Votes()
+    return next(find_frames(reader, others=others), None) is not None or others.first() is not None
 
 
 def is_readable(reader: RangedReader) -> bool:
@@ -217,30 +201,63 @@ def is_readable(reader: RangedReader) -> bool:
     return not larger
 
 
-def frames_of_reel(reader: RangedReader, reel_id: bytes | None = None, *, thorough: bool = False) -> ReelFrames:
-    """The frames of the one reel in the file, or of the one named (`reel_id` may be its first bytes).
+def frames_of_reel(reader: RangedReader, wanted: Wanted | None = None, *, thorough: bool | None = None) -> ReelFrames:
+    """The frames of the one reel in the file, or of the one that is wanted.
+
+    Where several are there, and all frames of just one of them, that one is meant: the others are what was left of
+    something else. A header may lie about its payload and hide those behind it: where the first pass finds anything but
+    one whole reel with its leaders, every byte is looked at; `thorough` may forbid or ask for that.
 
     Raises: Permanent `reel.none`, `reel.several`, `reel.not_here`, and those of `index_reels`.
     """
-    reels = index_reels(reader, thorough=thorough)
-    if not reels and not thorough:
-        reels = index_reels(reader, thorough=True)
+    wanted = wanted or Wanted()
+    reels = {} if thorough else index_reels(reader)
+    is_plain = len(reels) == 1 and all(frames.is_plain() for frames in reels.values())
+    if thorough or not reels or (thorough is None and not is_plain):
+        reels = index_reels(reader, wanted, thorough=True)
     if not reels:
         raise no_reel()
-    ids = [found for found in reels if found.startswith(reel_id or b"")]
-    if not ids:
+    return _chosen(reels, wanted, reader)
+
+
+def _chosen(reels: Mapping[bytes, ReelFrames], wanted: Wanted, reader: RangedReader) -> ReelFrames:
+    named = {found: frames for found, frames in reels.items() if found.startswith(wanted.reel_id or b"")}
+    if not named:
+        _require_this_version(reader, wanted.reel_id or b"")
         raise Permanent(
             "reel.not_here",
             "the file does not hold the reel that was asked for",
-            hint="it holds " + ", ".join(found.hex() for found in reels),
+            hint="it holds " + ", ".join(found.hex() for found in list(reels)[:_SHOWN]),
         )
-    if len(ids) > 1:
+    with_seals = [frames for frames in named.values() if frames.seals.sealed] if wanted.sealed else []
+    frames = _meant(with_seals or list(named.values()), wanted.is_sound)
+    frames.others = tuple(found for found in reels if found != frames.first.reel_id)
+    return frames
+
+
+def _require_this_version(reader: RangedReader, reel_id: bytes) -> None:
+    """Raises: Permanent `reel.newer_format` where the reel of that id is there, in another version of the format."""
+    others: Votes[OtherVersion] = Votes()
+    for _ in find_frames(reader, others=others):
+        pass
+    for other in others.ranked():
+        if other.reel_id.startswith(reel_id):
+            raise newer_format(other.version)
+
+
+def _meant(reels: Sequence[ReelFrames], is_sound: Callable[[ReelFrames], bool]) -> ReelFrames:
+    """The one reel, or the one of which every frame is there. Raises: Permanent `reel.several`."""
+    complete = [frames for frames in reels if frames.segments is not None and frames.is_complete()]
+    if 1 < len(complete) <= _SHOWN:
+        complete = [frames for frames in complete if is_sound(frames)] or complete
+    if len(reels) > 1 and len(complete) != 1:
         raise Permanent(
             "reel.several",
-            f"the file holds {len(ids)} reels",
-            hint="choose one with --reel: " + ", ".join(found.hex()[:12] for found in ids),
+            f"the file holds {len(reels)} reels",
+            hint="choose one by the first digits of its id",
+            reels=[frames.first.reel_id.hex()[:12] for frames in reels[:_SHOWN]],
         )
-    return reels[ids[0]]
+    return complete[0] if len(reels) > 1 else reels[0]
 
 
 def no_reel() -> Permanent:
@@ -248,6 +265,5 @@ def no_reel() -> Permanent:
     return Permanent(
         "reel.none",
         "the file is no reel: it holds no bytereel frame",
-        hint="was it encoded again? archive must keep its pictures as they are; of other profiles `bytereel channel` "
-        "shows what is left",
+        hint="was it encoded again? profile archive must keep its pictures as they are",
     )

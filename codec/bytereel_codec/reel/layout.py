@@ -5,56 +5,20 @@ encoder (`BurstGeometry`), one burst a segment. Both have the face that a `Layou
 Source: FORMAT.md sections 2 and 15.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from bytereel_codec.channel.raster import RASTERS, raster_named
 from bytereel_codec.errors import Permanent
-from bytereel_codec.frame.geometry import DATA_FRAMES_MAX, Geometry, geometry_for, geometry_named
-from bytereel_codec.profiles.burst_geometry import BurstGeometry
-from bytereel_codec.profiles.profiles import Profile
+from bytereel_codec.frame.geometry import DATA_FRAMES_MAX, ReelGeometry, geometry_for
 
-_BURST_BYTES_MIN = 16 << 10
 _SEGMENTS_WANTED = 24
 _SEGMENTS_MAX = 9000  # a store's multipart upload ends at 10,000 parts
-
-AnyGeometry = Geometry | BurstGeometry
-
-
-def geometry_of_profile(profile: Profile, name: str | None, source_bytes: int | None) -> AnyGeometry:
-    """The geometry of that name, or the one that suits the source's size. Raises: Permanent `geometry.unknown`."""
-    if profile.channel is None:
-        return geometry_named(name) if name else geometry_for(source_bytes)
-    if name is None:
-        tiers = profile.channel.geometries
-        name = next(
-            (each for limit, each in tiers if limit is not None and source_bytes is not None and source_bytes <= limit),
-            tiers[-1][1],
-        )
-    raster = raster_named(name)
-    geometry = BurstGeometry(profile, raster)
-    if geometry.frames_max * geometry.frame_bytes < _BURST_BYTES_MIN:
-        raise Permanent(
-            "geometry.too_small",
-            f"pictures of {name} carry too little for profile {profile.name}",
-            hint=f"one of {', '.join(RASTERS)}, but larger",
-        )
-    return geometry
-
-
-def geometry_from_dict(values: Mapping[str, Any]) -> AnyGeometry:
-    """The inverse of a geometry's `to_dict`."""
-    if "profile" not in values:
-        return geometry_named(values["name"])
-    return BurstGeometry(Profile.from_dict(values["profile"]), raster_named(values["name"]))
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How many frames of which size carry a source. `source_bytes` is None while a stream has not ended."""
 
-    geometry: AnyGeometry
+    geometry: ReelGeometry
     frames_per_segment: int
     source_bytes: int | None
 
@@ -85,11 +49,15 @@ class Layout:
         return start, min(start + self.segment_span_bytes, self.source_bytes)
 
 
-def layout_for(source_bytes: int | None, *, geometry: AnyGeometry | None = None, parity_percent: float = 0.0) -> Layout:
-    """The layout of a source: about 26 MiB a segment, or one burst; more segments where parity needs columns, and where
-    shorter bursts do.
+def layout_for(
+    source_bytes: int | None, *, geometry: ReelGeometry | None = None, parity_percent: float = 0.0
+) -> Layout:
+    """The layout of a source: about 26 MiB a segment, or one burst.
 
-    Data and parity segments together are at most 9,000, and what rounding up adds.
+    Smaller sources are cut into more, shorter segments: so that parity has enough of them, and a cut video of bursts
+    some that are whole.
+
+    Data and parity segments together are at most about 9,000.
 
     Raises: Permanent `source.too_large`.
     """
@@ -100,8 +68,8 @@ def layout_for(source_bytes: int | None, *, geometry: AnyGeometry | None = None,
         least = 1 if parity_percent else geometry.segment_frames_min()
         frames = min(frames, max(least, -(-total // _SEGMENTS_WANTED)))
         needed = -(-total // int(_SEGMENTS_MAX / (1 + parity_percent / 100)))
-        if isinstance(geometry, BurstGeometry) and needed > geometry.frames_max:
-            raise _too_large(geometry.frames_max * _SEGMENTS_MAX, total)
+        if needed > geometry.segment_frames_max():
+            raise _too_large(geometry.segment_frames_max() * _SEGMENTS_MAX, total)
         frames = max(frames, needed)
         require_frames(total)
     return Layout(geometry, frames, source_bytes)

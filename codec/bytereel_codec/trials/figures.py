@@ -1,6 +1,6 @@
 """The figures of one burst: which of its bytes were wrong, and how much of its parity each codeword used up.
 
-`channel_report` sums them up for a whole reel. What could not be corrected is not known, so no figure counts it.
+`survey` sums them up for a whole reel. What could not be corrected is not known, so no figure counts it.
 
 Source: FORMAT.md sections 13 to 18.
 """

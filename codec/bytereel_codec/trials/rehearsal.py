@@ -20,16 +20,17 @@ from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.errors import Integrity, Permanent, Temporary
 from bytereel_codec.files.ranged import FileReader, buffered_file
+from bytereel_codec.frame.geometry import ReelGeometry
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.geometries import geometry_of_profile
 from bytereel_codec.profiles.profiles import Profile, coded_by_card
 from bytereel_codec.profiles.recipes import Recipe
 from bytereel_codec.reading.decode import DecodeOptions, decode_file
-from bytereel_codec.reel.layout import AnyGeometry, geometry_of_profile
 from bytereel_codec.video.boxes import parse_segment_index
 from bytereel_codec.writing.encode import EncodeOptions, encode_file
 
 if TYPE_CHECKING:
-    from bytereel_codec.bursts.reader import ChannelReport
+    from bytereel_codec.bursts.report import ChannelReport
 
 PICTURES = 16
 SAMPLE_BYTES_MAX = 256 << 20
@@ -126,7 +127,7 @@ def with_proven_encoder(
     larger than `GROWTH_MAX` times what the profile states. Raises: as `rehearse`.
     """
     from bytereel_codec.bursts.writer import encoding_of
-    from bytereel_codec.libav.pictures import ENCODER_FAILED, can_encode
+    from bytereel_codec.libav.encoding import ENCODER_FAILED, can_encode
 
     size = geometry_of_profile(candidate, geometry, None)
     if not isinstance(size, BurstGeometry) or not can_encode(encoding_of(size)):
@@ -161,7 +162,7 @@ def best_coded(
     return with_proven_encoder(profile, candidate, geometry=geometry, threads=threads, watch=watch)
 
 
-def sample_bytes_for(geometry: AnyGeometry) -> int:
+def sample_bytes_for(geometry: ReelGeometry) -> int:
     """How many bytes fill one short burst of that geometry, or one picture of samples."""
     if not isinstance(geometry, BurstGeometry):
         return geometry.span_bytes
@@ -177,7 +178,7 @@ def survives(
     *,
     sample: bytes,
     seed: int = 0,
-    geometry: AnyGeometry | str | None = None,
+    geometry: ReelGeometry | str | None = None,
     threads: int = 1,
     watch: Watcher | None = None,
 ) -> list[Trial]:

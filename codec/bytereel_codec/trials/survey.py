@@ -9,18 +9,20 @@ Source: FORMAT.md sections 13 to 18.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bytereel_codec.bursts.reader import BurstReader, BurstReport, ChannelReport
+from bytereel_codec.bursts.reader import BurstReader, BurstReport
+from bytereel_codec.bursts.report import ChannelReport
 from bytereel_codec.channel.burst import BurstShape
 from bytereel_codec.channel.byte_places import macroblock_of_bytes
 from bytereel_codec.channel.modulation import Code, Modulation
 from bytereel_codec.channel.placing.placement import Placement, Placer
-from bytereel_codec.channel.placing.placer import LOOK_PICTURES, placer_for
+from bytereel_codec.channel.placing.placer import LOOK_PICTURES, placed
 from bytereel_codec.channel.raster import Picture, Plane, Raster
 from bytereel_codec.channel.symbols.modulator import Bytes
 from bytereel_codec.errors import Permanent
@@ -28,10 +30,10 @@ from bytereel_codec.files.ranged import FileReader, buffered_file
 from bytereel_codec.files.threads import Progress
 from bytereel_codec.frame.header import Flag, parse_masked
 from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.frame.sizes import HEADER_BYTES
 from bytereel_codec.profiles.profiles import PROFILES
 from bytereel_codec.reading.scan import is_reel, no_reel
 from bytereel_codec.trials.figures import BurstFigures, Cliff, Counts, checked_bytes
-from bytereel_codec.video.macroblocks import HEADER_BYTES
 
 _BURSTS_MAX = 1 << 16
 _CELL_ROWS = 8  # no cell of a strip is lower
@@ -185,7 +187,7 @@ class ChannelSurvey:
         if lost or missing:
             gone = [f"{lost} of {total} codewords could not be corrected"] if lost else []
             gone += [f"{len(missing)} bursts are missing"] if missing else []
-            return f"Damaged: {' and '.join(gone)}. Whether parity brings them back, bytereel verify says."
+            return f"Damaged: {' and '.join(gone)}. Verifying the reel says whether parity brings them back."
         unit = "wrong blocks that a group can take" if self.modulation.code == Code.XOR else "parity bytes"
         used = f"{cliff.worst} of {cliff.allowed} {unit}"
         return f"Exact: all {total} codewords came back, {cliff.distance}; the worst used {used}."
@@ -223,12 +225,10 @@ def survey_channel(source: Path, *, workers: int = 1, progress: Progress | None 
 
     Raises: Permanent `source.missing`, `source.unreadable`, `channel.none` (a reel of samples), `reel.none`.
     """
-    from bytereel_codec.libav.pictures import shown_pictures
-
     survey = ChannelSurvey(str(source))
     with FileReader(source) as reader:
-        placer = placer_for(shown_pictures(buffered_file(reader), threads=workers))
-        if placer is None or not _survey_pictures(survey, placer, _told(reader, workers, progress)):
+        found = placed(partial(_told, reader, workers, progress))
+        if found is None or not _survey_pictures(survey, *found):
             raise _no_channel(source, reader)
     return survey
 
@@ -272,5 +272,5 @@ def _no_channel(source: Path, reader: FileReader) -> Permanent:
     return Permanent(
         "channel.none",
         f"{str(source)!r} is a reel of profile archive: its bytes are the samples themselves, with no channel between",
-        hint="`bytereel verify` proves every byte of it: it is whole, or it says which bytes are lost",
+        hint="verifying proves every byte of it: it is whole, or it says which bytes are lost",
     )

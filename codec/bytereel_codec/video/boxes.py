@@ -190,8 +190,6 @@ def parse_segment_index(head: bytes) -> tuple[int, list[tuple[int, int]]] | None
 def _references(sidx: bytes) -> list[tuple[int, int]]:
     version, timescale, _, first, count = struct.unpack_from(">I4xIQQ2xH", sidx, 8)
     if version >> 24 != 1 or first != 0 or timescale == 0 or sidx_bytes(count) != len(sidx):
-        raise Integrity(
-            "reel.bad_index", "the reel's segment index is damaged", hint="bytereel verify says what is left"
-        )
+        raise Integrity("reel.bad_index", "the reel's segment index is damaged", hint="every frame is found without it")
     rows = struct.iter_unpack(">III", sidx[sidx_bytes(0) :])
     return [(size & 0x7FFFFFFF, ticks // FRAME_TICKS) for size, ticks, _ in rows]

@@ -12,15 +12,11 @@ from typing import IO
 
 import numpy as np
 
-from bytereel_codec.channel.symbols.modulator import Bytes
 from bytereel_codec.files.sink import write_error
+from bytereel_codec.frame.sizes import MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import (
-    MACROBLOCK_BYTES,
-    MACROBLOCK_CODED_BYTES,
-    WHITENING_BYTES,
-    write_macroblocks,
-)
+from bytereel_codec.video.macroblocks import write_macroblocks
+from bytereel_codec.video.picture import Bytes
 
 
 class SampleStream:

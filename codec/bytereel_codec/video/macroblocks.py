@@ -13,10 +13,7 @@ Source: ITU-T H.264 (08/2021) 7.3.5 macroblock layer, 7.4.1 emulation prevention
 import numpy as np
 from numba import njit
 
-MACROBLOCK_BYTES = 384
-MACROBLOCK_CODED_BYTES = 386
-HEADER_BYTES = 128
-WHITENING_BYTES = 65536
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
 
 
 @njit(cache=True, nogil=True)

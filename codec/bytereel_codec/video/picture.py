@@ -12,18 +12,12 @@ import numpy.typing as npt
 
 from bytereel_codec.files.ranged import RangedReader
 from bytereel_codec.frame.geometry import FRAME_BYTES_MAX, Geometry, geometry_of_span
-from bytereel_codec.frame.header import FrameHeader, parse_masked, whitening_shift
+from bytereel_codec.frame.header import FrameHeader, OtherVersion, other_version, parse_masked, whitening_shift
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES
 from bytereel_codec.frame.whitening import masked, whitening_table
 from bytereel_codec.video.boxes import CHUNK_START_BYTES, VideoTrack, chunk_start, init_section
 from bytereel_codec.video.h264 import picture_parameter_set, sequence_parameter_set, slice_end, slice_start
-from bytereel_codec.video.macroblocks import (
-    HEADER_BYTES,
-    MACROBLOCK_BYTES,
-    MACROBLOCK_CODED_BYTES,
-    read_header,
-    read_macroblocks,
-    write_macroblocks,
-)
+from bytereel_codec.video.macroblocks import read_header, read_macroblocks, write_macroblocks
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -106,13 +100,16 @@ class PictureReader:
         self._raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
 
     def header(self, coded: Bytes, position: int) -> FrameHeader | None:
-        """The header of the frame whose first sample is `coded[position]`, or None when it is damaged or cut off.
-
-        Raises: Permanent `reel.newer_format`.
-        """
+        """The header of the frame whose first sample is `coded[position]`, or None when it is damaged or cut off."""
         if not 0 <= position <= len(coded) or read_header(coded, position, len(coded), self._raw) < 0:
             return None
         return parse_masked(self._raw[:HEADER_BYTES].tobytes())
+
+    def other_version(self, coded: Bytes, position: int) -> OtherVersion | None:
+        """What a header of another version of the format says there, None where there is none."""
+        if not 0 <= position <= len(coded) or read_header(coded, position, len(coded), self._raw) < 0:
+            return None
+        return other_version(self._raw[:HEADER_BYTES].tobytes())
 
     def frame(self, coded: Bytes, position: int) -> Frame | None:
         """The frame whose first sample is `coded[position]`, or None when its header is damaged or cut off."""
@@ -149,15 +146,17 @@ class FrameLoader:
         self._pictures = PictureReader()
         self._coded = np.empty(0, np.uint8)
 
+    def header_at(self, reader: RangedReader, place: int) -> FrameHeader | None:
+        """The header of the frame whose first sample lies at `place`, or None; its payload is not looked at."""
+        count = self._load(reader, place, HEADER_WINDOW_BYTES)
+        return self._pictures.header(self._coded[:count], 0)
+
     def frame_at(self, reader: RangedReader, place: int) -> Frame | None:
         """The frame whose first sample lies at `place`, or None; its payload None when damaged.
 
         Good until the next call.
-
-        Raises: Permanent `reel.newer_format`.
         """
-        count = self._load(reader, place, HEADER_WINDOW_BYTES)
-        header = self._pictures.header(self._coded[:count], 0)
+        header = self.header_at(reader, place)
         if header is None:
             return None
         used = -(-(HEADER_BYTES + header.length) // MACROBLOCK_BYTES) * MACROBLOCK_CODED_BYTES

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bytereel_codec.frame.envelope import Envelope
-from bytereel_codec.frame.geometry import Geometry
 from bytereel_codec.frame.leader import Leader, tree_digest
-from bytereel_codec.profiles.burst_geometry import BurstGeometry
 from bytereel_codec.reel.layout import Layout
-from bytereel_codec.reel.parity import parity_first_frame
+from bytereel_codec.reel.parameters import ReelParameters, SegmentFacts
 from bytereel_codec.video.boxes import SIDX_REFERENCES_MAX, free, segment_index, sidx_bytes
-from bytereel_codec.writing.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.writing.parity_segment import parity_first_frame
+from bytereel_codec.writing.segment import SegmentWriter
 
 _LEADER_ROOM = 256  # what a leader grows by when size and digests become known, and its prevention bytes
 _SMALLEST_BOX = 8
@@ -39,11 +38,11 @@ class HeadWriter:
         self._leader_bytes = len(leader.to_bytes()) + _LEADER_ROOM
         known = layout.source_bytes is not None
         self._frames = 2 + layout.frames + parity_frames if known else None
-        self._by_frame = isinstance(layout.geometry, Geometry) and (self._frames or 0) <= SIDX_REFERENCES_MAX
+        self._by_frame = not layout.geometry.frames_share_chunks and (self._frames or 0) <= SIDX_REFERENCES_MAX
         self._references = self._reference_count() if known else 0
         chunk = self._writer.leader(leader.to_bytes(self._leader_bytes), frame=0, final=False, number=0)
         self._leader_room = len(chunk) + _LEADER_ROOM
-        if isinstance(layout.geometry, BurstGeometry):
+        if layout.geometry.frames_share_chunks:
             self._leader_room += len(chunk) // 4 + _SPREAD_BYTES  # another encoder's output has no size of its own
         index = sidx_bytes(self._references) if known else 0
         self.size = len(self._writer.init_section(None)) + index + self._leader_room

@@ -11,8 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,19 +19,24 @@ from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.files.ranged import FileReader
 from bytereel_codec.files.sink import OrderedSink, StreamTarget, TargetFile
 from bytereel_codec.files.threads import Progress, run_in_threads
-from bytereel_codec.frame.envelope import Envelope, Secret
-from bytereel_codec.frame.leader import Leader
-from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.frame.envelope import Secret
+from bytereel_codec.frame.geometry import ReelGeometry
 from bytereel_codec.profiles.profiles import Profile, profile_named
 from bytereel_codec.reading.reel import Reel
 from bytereel_codec.reading.reel_reader import ReelReader
-from bytereel_codec.reading.scan import frames_of_reel
-from bytereel_codec.reel.layout import AnyGeometry, Layout, geometry_of_profile, layout_for
-from bytereel_codec.reel.parity import ParityShape, parity_shape, write_parity_segment
-from bytereel_codec.version import SOFTWARE
+from bytereel_codec.reading.scan import Wanted, frames_of_reel
+from bytereel_codec.reel.parameters import SegmentFacts
 from bytereel_codec.video.kept_frames import KeptFrames
-from bytereel_codec.writing.assembly import ChunkSizes, HeadWriter, finished_leader, picture_count, tail_frame
-from bytereel_codec.writing.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.writing.assembly import ChunkSizes, HeadWriter
+from bytereel_codec.writing.parity_segment import write_parity_segment
+from bytereel_codec.writing.reel_plan import (
+    ReelPlan,
+    finished_reel,
+    head_writer,
+    new_leader,
+    plan_reel,
+    segment_writer,
+)
 from bytereel_codec.writing.sources import Feed, Source, opened_source
 
 T = TypeVar("T")
@@ -44,7 +48,7 @@ class EncodeOptions:
 
     `workers`: threads. `device` draws the pictures of lossy reels. `progress(done, total)`: source bytes. `sha256`:
     keep the plain SHA-256 of the whole in the leader too; it takes a thread of its own, as it cannot be put
-    together from the segments' digests.
+    together from the segments' digests. `keep_mode`: keep a single file's permission bits in the leader.
     """
 
     profile: str | Profile = "archive"
@@ -53,13 +57,14 @@ class EncodeOptions:
     workers: int = 1
     compress: bool = True
     sha256: bool = False
-    geometry: AnyGeometry | str | None = None
+    geometry: ReelGeometry | str | None = None
     device: Device = Device.AUTO
     name: str | None = None
     replace: bool = True
     progress: Progress = field(default=lambda done, total: None)
     random: Callable[[int], bytes] = os.urandom
     created: str | None = None
+    keep_mode: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +98,9 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     if options.device == Device.CUDA:
         chosen(options.device)
     profile = profile_named(options.profile) if isinstance(options.profile, str) else options.profile
-    with opened_source(str(source), options.name, _leader(options, profile)) as opened:
+    leader = new_leader("", profile, options.parity_percent, created=options.created)
+    with opened_source(str(source), options.name, leader, keep_mode=options.keep_mode) as opened:
         return _Encoding(opened, options, profile).run(str(target))
-
-
-def _leader(options: EncodeOptions, profile: Profile) -> Leader:
-    """The leader as far as the options tell; the source adds its name, the encoder sizes and digests."""
-    created = options.created if options.created is not None else datetime.now(UTC).isoformat(timespec="seconds")
-    return Leader("", profile=profile.name, parity_percent=options.parity_percent, created=created, software=SOFTWARE)
 
 
 class _Encoding:
@@ -109,30 +109,30 @@ class _Encoding:
     def __init__(self, source: Source, options: EncodeOptions, profile: Profile) -> None:
         self._source = source
         self._options = options
-        geometry = options.geometry
-        if geometry is None or isinstance(geometry, str):
-            geometry = geometry_of_profile(profile, geometry, source.size)
-        self._layout = layout_for(source.size, geometry=geometry, parity_percent=options.parity_percent)
-        self._kept: KeptFrames | None = None
-        shape = parity_shape(self._layout.segments, options.parity_percent)
-        secret = options.secret
-        self._parameters = ReelParameters.drawn(
-            self._layout, shape.groups, shape.columns, secret, options.random, compress=options.compress
+        self._plan = plan_reel(
+            source.leader,
+            profile,
+            source.size,
+            geometry=options.geometry,
+            secret=options.secret,
+            compress=options.compress,
+            random=options.random,
         )
-        self._key = secret.reel_key(self._parameters.reel_id, self._parameters.scrypt_log2_n) if secret else None
+        self._kept: KeptFrames | None = None
         self._facts: dict[int, SegmentFacts] = {}
         self._done = 0
 
     def run(self, target: str) -> EncodeSummary:
         with ExitStack() as stack:
-            if self._options.parity_percent > 0 and isinstance(self._layout.geometry, BurstGeometry):
+            if self._options.parity_percent > 0 and self._plan.layout.geometry.frames_share_chunks:
                 folder = None if target == "-" else Path(target).absolute().parent
                 self._kept = stack.enter_context(KeptFrames(folder))
             return self._run(target)
 
     def _run(self, target: str) -> EncodeSummary:
         if target != "-":
-            with TargetFile(Path(target), replace=self._options.replace) as file:
+            mode = None if self._options.secret else self._source.mode  # a seal hides more than a mode does
+            with TargetFile(Path(target), replace=self._options.replace, mode=mode) as file:
                 summary = self._write(file)
                 file.commit(summary.reel_bytes)
                 return summary
@@ -155,54 +155,48 @@ class _Encoding:
         return summary
 
     def _write(self, target: TargetFile | StreamTarget) -> EncodeSummary:
-        shape = ParityShape(self._parameters.groups, self._parameters.columns)
-        parity_frames = sum(self._layout.frames_in(shape.place(p)[0]) for p in range(shape.segments))
-        head = HeadWriter(self._parameters, self._envelope(), self._layout, self._source.leader, parity_frames)
-        target.write_at(0, head.write(self._source.leader))
+        head = head_writer(self._plan, self._options.secret, self._options.random)
+        target.write_at(0, head.write(self._plan.leader))
         sink = OrderedSink(target, head.size)
-        feed = self._source.feed(self._layout, self._options.sha256)
+        feed = self._source.feed(self._plan.layout, self._options.sha256)
         run_in_threads(lambda: self._encode_segments(feed, sink), self._options.workers, sink.abort)
         self._source.check()
-        layout = self._parameters.layout(feed.source_bytes())
-        parity = self._write_parity(target, sink, layout) if isinstance(target, TargetFile) else []
-        return self._finish(target, sink, head, layout, parity, feed.sha256())
+        plan = self._plan.ended(feed.source_bytes())
+        parity = self._write_parity(target, sink, plan) if isinstance(target, TargetFile) else []
+        return self._finish(target, sink, head, plan, parity, feed.sha256())
 
     def _finish(
         self,
         target: TargetFile | StreamTarget,
         sink: OrderedSink,
         head: HeadWriter,
-        layout: Layout,
+        plan: ReelPlan,
         parity: list[ChunkSizes],
         sha256: str | None,
     ) -> EncodeSummary:
-        facts = [self._facts[index] for index in range(layout.segments)]
-        assert layout.source_bytes is not None
-        leader = finished_leader(self._source.leader, layout.source_bytes, facts, len(parity), sha256)
-        number = tail_frame(layout, parity)
-        tail = head.tail(leader, number)
-        sink.write(tail)
+        assert plan.source_bytes is not None
+        facts = [self._facts[index] for index in range(plan.layout.segments)]
+        finished = finished_reel(plan, head, facts, parity, sha256)
+        sink.write(finished.tail)
         if isinstance(target, TargetFile):
-            target.write_at(0, head.write(leader, [fact.chunk_bytes for fact in facts], parity, len(tail)))
+            target.write_at(0, finished.head)
         return EncodeSummary(
-            self._parameters.reel_id.hex(),
-            layout.source_bytes,
+            plan.parameters.reel_id.hex(),
+            plan.source_bytes,
             sink.offset,
-            leader.digest or "",
-            leader.sha256,
-            layout.segments,
+            finished.leader.digest or "",
+            finished.leader.sha256,
+            plan.layout.segments,
             len(parity),
-            picture_count(layout, number),
-            layout.geometry.name,
-            self._parameters.sealed,
+            finished.pictures,
+            plan.layout.geometry.name,
+            plan.parameters.sealed,
         )
-
-    def _envelope(self) -> Envelope:
-        return Envelope(self._key, self._options.random)
 
     def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:
         keep = self._kept.write if self._kept else None
-        writer = SegmentWriter(self._parameters, self._envelope(), keep, self._options.device)
+        options = self._options
+        writer = segment_writer(self._plan, options.secret, options.random, keep=keep, device=options.device)
         incoming, kept = bytearray(), bytearray()
         while (segment := feed.next(incoming)) is not None:
             chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
@@ -217,22 +211,23 @@ class _Encoding:
         self._done += count
         self._options.progress(self._done, self._source.size)
 
-    def _write_parity(self, target: TargetFile, sink: OrderedSink, layout: Layout) -> list[ChunkSizes]:
-        shape = parity_shape(layout.segments, self._options.parity_percent)
-        if not shape.segments:
+    def _write_parity(self, target: TargetFile, sink: OrderedSink, plan: ReelPlan) -> list[ChunkSizes]:
+        count = plan.parity.segments
+        if not count:
             return []
-        parameters = replace(self._parameters, segments=layout.segments, groups=shape.groups, columns=shape.columns)
         sizes: dict[int, ChunkSizes] = {}
-        numbers = iter(range(shape.segments))
+        numbers = iter(range(count))
         with FileReader(target.partial) as written:
             reader = self._kept or written
-            reel = Reel(reader, frames_of_reel(reader, parameters.reel_id))
+            reel = Reel(reader, frames_of_reel(reader, Wanted(plan.parameters.reel_id), thorough=False))
             sink.start_again()
 
             def work() -> None:
                 frames, kept = ReelReader(reel), bytearray()
                 for number in numbers:
-                    chunks = write_parity_segment(parameters, layout, number, frames.frame, self._options.device)
+                    chunks = write_parity_segment(
+                        plan.parameters, plan.layout, number, frames.frame, self._options.device
+                    )
                     poured = _pour(chunks, number, sink, kept)
                     if poured is None:
                         return
@@ -240,7 +235,7 @@ class _Encoding:
                     sink.pass_on()
 
             run_in_threads(work, self._options.workers, sink.abort)
-        return [sizes[number] for number in range(shape.segments)]
+        return [sizes[number] for number in range(count)]
 
 
 def _pour(chunks: Generator[memoryview, None, T], index: int, sink: OrderedSink, kept: bytearray) -> T | None:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bytereel_codec.channel.device import Device
-from bytereel_codec.channel.symbols.modulator import Bytes
+from bytereel_codec.frame.geometry import Geometry, ReelGeometry
 from bytereel_codec.frame.header import FrameHeader
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
-from bytereel_codec.reel.layout import AnyGeometry
-from bytereel_codec.video.picture import PictureWriter
+from bytereel_codec.video.picture import Bytes, PictureWriter
 
 Keep = Callable[[Bytes], object]
 """Takes a frame's image as it stands in its burst."""
@@ -35,11 +34,12 @@ class FrameWriter(Protocol):
 
 
 def frame_writer(
-    geometry: AnyGeometry, reel_id: bytes, keep: Keep | None = None, device: Device = Device.CPU
+    geometry: ReelGeometry, reel_id: bytes, keep: Keep | None = None, device: Device = Device.CPU
 ) -> FrameWriter:
     """The writer for frames of that geometry; `keep` takes the images of a burst's frames too."""
     if isinstance(geometry, BurstGeometry):
         from bytereel_codec.bursts.writer import BurstWriter
 
         return BurstWriter(geometry, reel_id, keep, device)
+    assert isinstance(geometry, Geometry), "there are no others"
     return PictureWriter(geometry, reel_id)

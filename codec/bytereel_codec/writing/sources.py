@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bytereel_codec.files.folder import folder_stream
+from bytereel_codec.files.folder.stream import folder_stream
 from bytereel_codec.files.names import cut_name
-from bytereel_codec.files.ranged import BytesReader, FileReader, RangedReader
+from bytereel_codec.files.ranged import BytesReader, FileReader, RangedReader, read_fully
 from bytereel_codec.frame.leader import Leader
 from bytereel_codec.reel.layout import Layout, require_frames
 
 _SMALL_STREAM_BYTES = 8 << 20
 _HASHED_BYTES = 1 << 20
+_OF_OTHERS, _OF_THE_OWNER = 0o066, 0o600
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +123,6 @@ class StreamFeed:
         return self._digest.hexdigest() if self._digest else None
 
 
-def read_fully(stream: BinaryIO, buffer: memoryview) -> int:
-    """Fill the buffer from a stream that may give less at a time; return the count, less only at the end."""
-    done = 0
-    while done < len(buffer):
-        read: Callable[[memoryview], int | None] = stream.readinto  # type: ignore[attr-defined]
-        count = read(buffer[done:])
-        if not count:
-            break
-        done += count
-    return done
-
-
 def _sha256_of(reader: FileReader) -> str:
     digest, buffer = hashlib.sha256(), memoryview(bytearray(_HASHED_BYTES))
     for offset in range(0, reader.size_bytes, _HASHED_BYTES):
@@ -145,18 +134,22 @@ def _sha256_of(reader: FileReader) -> str:
 class Source:
     """An opened source: what its leader says so far, its size where known.
 
-    `feed(layout, hashed)` gives out its segments; `check` raises when the source changed since it was opened.
+    `feed(layout, hashed)` gives out its segments; `check` raises when the source changed since it was opened. `mode`:
+    the permission bits that a copy of it may have at most, None where nothing says so.
     """
 
     leader: Leader
     size: int | None
     feed: Callable[[Layout, bool], Feed]
     check: Callable[[], None] = lambda: None
+    mode: int | None = None
 
 
 @contextmanager
-def opened_source(source: str, name: str | None, leader: Leader) -> Iterator[Source]:
+def opened_source(source: str, name: str | None, leader: Leader, *, keep_mode: bool = True) -> Iterator[Source]:
     """A file, a folder as its tar stream, or standard input (`-`); `name` goes before the source's own.
+
+    With `keep_mode` the leader of a file has the file's permission bits.
 
     Raises: Permanent `source.missing`, `source.unreadable`, `source.not_a_file`.
     """
@@ -167,15 +160,22 @@ def opened_source(source: str, name: str | None, leader: Leader) -> Iterator[Sou
     if Path(source).is_dir():
         with folder_stream(Path(source)) as stream:
             opened = _stream_source(replace(leader, kind="folder"), stream.stream)
-            yield replace(opened, check=stream.check)
+            mode = Path(source).stat().st_mode if keep_mode else None
+            yield replace(opened, check=stream.check, mode=_of_copies(mode))
     else:
         with FileReader(source) as reader:
             yield Source(
-                leader,
+                replace(leader, mode=reader.mode if keep_mode else None),
                 reader.size_bytes,
                 lambda layout, hashed: FileFeed(reader, layout, hashed=hashed),
                 reader.check_unchanged,
+                _of_copies(reader.mode if keep_mode else None),
             )
+
+
+def _of_copies(mode: int | None) -> int | None:
+    """The permissions of a copy: for others no more than the original has, for the owner what it takes."""
+    return None if mode is None else mode & _OF_OTHERS | _OF_THE_OWNER
 
 
 def _stream_source(leader: Leader, stream: BinaryIO) -> Source:

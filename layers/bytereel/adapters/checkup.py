@@ -13,7 +13,7 @@ from bytereel.adapters.aws import code_of, translated
 from bytereel.adapters.dynamodb.table import INDEX_NAMES, KEY_NAMES, TTL_ATTRIBUTE
 from bytereel.errors import BytereelError, reason_of
 from bytereel.messages import QUEUES
-from bytereel.model import INBOX, WORK, Place
+from bytereel.model import INBOX, WORK, Location
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 PROBE_PREFIX = ".bytereel-doctor-"
 
 
-def missing_in_buckets(client: "S3Client", places: Mapping[str, Place], *, notified: bool) -> Iterator[str]:
+def missing_in_buckets(client: "S3Client", locations: Mapping[str, Location], *, notified: bool) -> Iterator[str]:
     """What is wrong with the buckets; `notified` where uploads are expected to tell a queue or a webhook.
 
     Ends at the first bucket that cannot be had: what is said of the others would be the same.
     """
     try:
-        for place in places.values():
-            _require_bucket(client, place.bucket)
-        yield from _refused_writes(client, places[WORK])
-        if notified and not _has_notification(client, places[INBOX].bucket):
+        for location in locations.values():
+            _require_bucket(client, location.bucket)
+        yield from _refused_writes(client, locations[WORK])
+        if notified and not _has_notification(client, locations[INBOX].bucket):
             yield (
-                f"the bucket {places[INBOX].bucket} tells nobody of uploads: only what `bytereel put` "
+                f"the bucket {locations[INBOX].bucket} tells nobody of uploads: only what `bytereel put` "
                 "uploads and what the sweep finds becomes a job"
             )
     except BytereelError as error:
@@ -81,10 +81,10 @@ def _require_bucket(client: "S3Client", name: str) -> None:
         client.head_bucket(Bucket=name)
 
 
-def _refused_writes(client: "S3Client", place: Place) -> Iterator[str]:
+def _refused_writes(client: "S3Client", location: Location) -> Iterator[str]:
     """Whether an object can be written, and is not written twice where it must be absent."""
-    name: dict[str, Any] = {"Bucket": place.bucket, "Key": f"{place.prefix}{PROBE_PREFIX}{uuid.uuid4().hex}"}
-    what = f"the bucket {place.bucket}"
+    name: dict[str, Any] = {"Bucket": location.bucket, "Key": f"{location.prefix}{PROBE_PREFIX}{uuid.uuid4().hex}"}
+    what = f"the bucket {location.bucket}"
     with translated(what):
         client.put_object(**name, Body=b"probe", IfNoneMatch="*")
     try:

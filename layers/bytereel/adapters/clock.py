@@ -16,6 +16,11 @@ class SystemClock:
         time.sleep(seconds)
 
 
+def elapsed_seconds() -> float:
+    """Seconds that passed on this machine since some moment, its sleep included where the system tells; never set."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
 class ManualClock:
     """A clock that stands still until it is moved; sleeping moves it, and returns at once."""
 

@@ -28,7 +28,7 @@ from urllib3 import BaseHTTPResponse
 
 from bytereel.adapters.aws import CONNECT_SECONDS_MAX, CREDENTIALS_HINT, meaning_of, translated
 from bytereel.errors import BytereelError, Permanent, Temporary
-from bytereel.model import Place
+from bytereel.model import Location
 
 Event = Mapping[str, Any]
 
@@ -43,7 +43,7 @@ READ_BYTES = 1 << 16
 
 
 class MinioEvents:
-    """What one server says of one place. One thread listens; any thread may close.
+    """What one server says of one location. One thread listens; any thread may close.
 
     Raises: Permanent `settings.invalid` for an endpoint that cannot be one of a MinIO-compatible server.
     """
@@ -51,14 +51,14 @@ class MinioEvents:
     def __init__(
         self,
         endpoint_url: str | None,
-        place: Place,
+        location: Location,
         session: Session,
         *,
         region: str | None = None,
         silence_seconds: float = SILENCE_SECONDS_MAX,
     ) -> None:
-        self.name = f"the bucket {place.bucket!r}"
-        self._place = place
+        self.name = f"the bucket {location.bucket!r}"
+        self._location = location
         self._url = urlsplit(endpoint_url or "")
         self._provider = _SessionCredentials(session, self.name)
         self._region = region or session.region_name or REGION
@@ -97,7 +97,9 @@ class MinioEvents:
                 http_client=http_client,
                 credentials=self._provider,
             )
-            return client.listen_bucket_notification(self._place.bucket, prefix=self._place.prefix, events=CREATED)
+            return client.listen_bucket_notification(
+                self._location.bucket, prefix=self._location.prefix, events=CREATED
+            )
         except ValueError as error:
             raise Permanent(
                 "settings.invalid",
@@ -247,6 +249,6 @@ def _encoded_record(record: Any) -> Any:
     try:
         stored = record["s3"]["object"]
         encoded = {**record, "s3": {**record["s3"], "object": {**stored, "key": quote_plus(stored["key"])}}}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, UnicodeEncodeError):  # JSON also writes halves of characters, which no key has
         return record
     return encoded

@@ -2,7 +2,7 @@
 
 from bytereel.errors import Integrity, Permanent
 from bytereel.model import ObjectRef
-from bytereel.ports import Part
+from bytereel.ports.objects import Part
 
 
 def missing(ref: ObjectRef) -> Permanent:

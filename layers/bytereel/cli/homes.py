@@ -1,6 +1,5 @@
 """Opening a home for a command, and waiting for one of its jobs."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,14 +7,12 @@ from typing import TYPE_CHECKING
 from bytereel.cli.exits import ExitCode
 from bytereel.cli.printing.output import print_note
 from bytereel.errors import Permanent, Temporary
-from bytereel.model import JOB_ENDED, OUTBOX, Job, JobState, ObjectRef
+from bytereel.model import JOB_ENDED, OUTBOX, Job, JobState, ObjectInfo, ObjectRef
 
 if TYPE_CHECKING:
     from bytereel.settings import Settings
     from bytereel.wiring import Home
 
-POLL_SECONDS_MIN = 0.005
-POLL_SECONDS_MAX = 0.1
 _PATIENCE_SECONDS = 3.0
 
 
@@ -52,28 +49,20 @@ def output_address(home: "Home", job: Job) -> str | None:
 
 
 def await_job(home: "Home", job_id: str, timeout_seconds: float, progress: Callable[[int, int | None], None]) -> Job:
-    """The job once it has ended, looked at some ten times a second. Raises: Temporary `wait.timeout`."""
-    started_at = time.monotonic()
-    pause_seconds, patient = POLL_SECONDS_MIN, True
-    while True:
-        job = home.ports.jobs.get(job_id)
+    """The job once it has ended; says where no worker runs. Raises: Temporary `wait.timeout`."""
+    from bytereel import operations
+
+    patient = True
+
+    def look(job: Job | None, waited_seconds: float) -> None:
+        nonlocal patient
         if job is not None:
-            if job.state in JOB_ENDED:
-                return job
             progress(job.source_bytes * job.segments_done // max(1, job.segments_total), job.source_bytes)
-        waited_seconds = time.monotonic() - started_at
-        if waited_seconds >= timeout_seconds:
-            raise Temporary(
-                "wait.timeout",
-                f"job {job_id} has not ended after {timeout_seconds:g} s",
-                hint=f"a running `bytereel up` goes on with it: `bytereel status {job_id} --watch`",
-                job=job_id,
-            )
         if patient and waited_seconds > _PATIENCE_SECONDS:
             patient = False
             _note_missing_workers(home)
-        time.sleep(pause_seconds)
-        pause_seconds = min(POLL_SECONDS_MAX, pause_seconds * 1.2)
+
+    return operations.await_job(home.ports, job_id, timeout_seconds, look)
 
 
 def end_code(job: Job) -> ExitCode:
@@ -84,7 +73,7 @@ def end_code(job: Job) -> ExitCode:
     return ExitCode.JOB_FAILED
 
 
-def find_output(home: "Home", job: Job) -> ObjectRef:
+def find_output(home: "Home", job: Job) -> ObjectInfo:
     """The very version of a job's output that the outbox holds.
 
     Raises: Permanent `job.failed`, `output.gone`; Temporary `job.running`.
@@ -99,7 +88,7 @@ def find_output(home: "Home", job: Job) -> ObjectRef:
     if found is None:
         message = f"the output of job {job.id} is no longer in the outbox"
         raise Permanent("output.gone", message, hint="put its source again to have it made anew", job=job.id)
-    return found.ref
+    return found
 
 
 def _note_missing_workers(home: "Home") -> None:

@@ -18,6 +18,7 @@ from bytereel.cli.commands import channel, doctor, gateway, jobs, profiles, reel
 from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
 from bytereel.cli.printing.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.logs import escape_before_configured
 
 JSON = "--json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,6 +56,7 @@ for group in (reels, profiles, channel, survive, road, jobs, gateway, doctor):
 def main() -> int:
     """Run the command line of this process; return its exit code."""
     sys.excepthook = _report_bug
+    escape_before_configured()
     _hold_standard_files()
     signal.signal(signal.SIGTERM, _on_terminate)
     code = run(sys.argv[1:])
@@ -149,8 +151,8 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Tracebac
     """Say in one line what nobody foresaw, and where; the interpreter then ends with code 1."""
     if kind is KeyboardInterrupt:
         return
-    place = traceback.extract_tb(trace)[-1] if trace else None
-    where = f" at {os.path.basename(place.filename)}:{place.lineno}" if place else ""  # noqa: PTH119 - a name, no file
+    last = traceback.extract_tb(trace)[-1] if trace else None
+    where = f" at {os.path.basename(last.filename)}:{last.lineno}" if last else ""  # noqa: PTH119 - a name, no file
     print_error(
         {
             "family": "bug",

@@ -78,6 +78,12 @@ PassphraseFile = Annotated[
     Path | None,
     typer.Option("--passphrase-file", metavar="FILE", help="Seal or open with the passphrase on this file's one line."),
 ]
+AllowUnsealed = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unsealed", help="Take a reel that is not sealed, though a secret is given.", show_default=False
+    ),
+]
 KeyFile = Annotated[
     Path | None, typer.Option("--key-file", metavar="FILE", help="Seal or open with this file's key of 32 bytes.")
 ]

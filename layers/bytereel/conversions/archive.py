@@ -1,40 +1,42 @@
-"""`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own."""
+"""`archive`: any object becomes one reel. The segments are those of the codec, parity segments a stage of their own.
+
+A sealed job's plan and the facts of its segments stand in the job table, where others may read them: whatever follows
+from the source is closed there (`sealed_notes`), and a planned segment's range ends where a full one would.
+"""
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from os import urandom
 from typing import Any
 
-from bytereel_codec.errors import Permanent
-from bytereel_codec.files.names import REEL_SUFFIX, cut_name, fitted_name
-from bytereel_codec.files.ranged import RangedReader, read_range
-from bytereel_codec.frame.envelope import Envelope, Secret
-from bytereel_codec.frame.kinds import Kind
-from bytereel_codec.frame.leader import Leader
-from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec import Secret
+from bytereel_codec.files.names import REEL_SUFFIX, fitted_name
+from bytereel_codec.files.ranged import RangedReader, mode_of
 from bytereel_codec.profiles.profiles import PROFILES, Profile
-from bytereel_codec.reading.opening import reel_of_videos
-from bytereel_codec.reading.reel_reader import ReelReader
-from bytereel_codec.reel.layout import Layout, geometry_from_dict, geometry_of_profile, layout_for
-from bytereel_codec.reel.parity import parity_shape, write_parity_segment
-from bytereel_codec.version import SOFTWARE
-from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, Frame, FrameLoader
-from bytereel_codec.writing.assembly import HeadWriter, finished_leader, picture_count, tail_frame
-from bytereel_codec.writing.segment import ReelParameters, SegmentFacts, SegmentWriter
+from bytereel_codec.writing.fragments import StoredSegment, parity_from_fragments
+from bytereel_codec.writing.reel_plan import (
+    ReelPlan,
+    finished_reel,
+    head_writer,
+    new_leader,
+    plan_reel,
+    segment_writer,
+)
+from bytereel_codec.writing.sealed_notes import facts_in, noted_facts, noted_plan, plan_in, working_bytes_in
+from bytereel_codec.writing.segment import SegmentWriter
 
-from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel.conversions.protocol import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
 DATA_STAGE = 0
 PARITY_STAGE = 1
-_HINT = "start the workers with the passphrase or key of before, then retry the job"
+_NOT_A_PROGRAM = 0o666
 
 
 class ArchiveConversion:
     """Object to reel. `secret` seals every reel; `parity_percent` adds parity segments.
 
     `profiles` by name, the default first; a plan holds all of its profile, so that other workers need not know it.
+    With `named_by_job` a sealed reel's key tells its job and nothing of the source.
     """
 
     name = "archive"
@@ -47,41 +49,28 @@ class ArchiveConversion:
         random: Callable[[int], bytes] = urandom,
         *,
         profiles: Mapping[str, Profile] = PROFILES,
+        named_by_job: bool = False,
     ) -> None:
         self._profiles = profiles
         self.profiles = tuple(profiles)
         self._parity_percent = parity_percent
         self._secret = secret
         self._random = random
+        self._named_by_job = named_by_job
         self._kept = threading.local()
 
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Choose the picture size and cut the source; the reel's id is drawn here, once."""
-        size = source.size_bytes
-        geometry = geometry_of_profile(self._profiles[profile], None, size)
-        layout = layout_for(size, geometry=geometry, parity_percent=self._parity_percent)
-        shape = parity_shape(layout.segments, self._parity_percent)
-        parameters = ReelParameters.drawn(layout, shape.groups, shape.columns, self._secret, self._random)
-        leader = Leader(
-            cut_name(name),
-            profile=profile,
-            parity_percent=self._parity_percent,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            software=SOFTWARE,
-        )
-        data = [PlannedSegment(*layout.segment_range(index), DATA_STAGE) for index in range(layout.segments)]
-        parity = [PlannedSegment(0, size, PARITY_STAGE)] * shape.segments
-        planned = {"reel": parameters.to_dict(), "source_bytes": size, "leader": asdict(leader)}
-        if self._secret:
-            planned["key_check"] = self._secret.check(parameters.reel_id, parameters.scrypt_log2_n)
-        share = 1 + len(parity) / max(1, len(data))
-        return Plan(planned, [*data, *parity], round(size * share * geometry.expansion))
+        chosen = self._profiles[profile]
+        leader = new_leader(name, chosen, self._parity_percent, mode=mode_of(source))
+        plan = plan_reel(leader, chosen, source.size_bytes, secret=self._secret, random=self._random)
+        segments = [*_data_segments(plan), *_parity_segments(plan)]
+        return Plan(noted_plan(plan, self._secret, self._random), segments, plan.output_bytes)
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few pictures of samples, or a burst with its pictures; the key's derivation where there is a passphrase."""
         del stage
-        scrypt_bytes: int = 1024 << plan["reel"]["scrypt_log2_n"]
-        return geometry_from_dict(plan["reel"]["geometry"]).working_bytes + scrypt_bytes
+        return working_bytes_in(plan)
 
     def convert(
         self,
@@ -92,89 +81,65 @@ class ArchiveConversion:
         earlier: Sequence[FinishedSegment],
     ) -> Fragment:
         """The chunks of a data segment from its range, or of a parity segment from the data segments' fragments."""
-        parameters, layout = _parameters(plan)
+        planned = plan_in(plan, self._secret)
+        layout = planned.layout
         if segment.stage == PARITY_STAGE:
-            sizes = yield from self._parity(parameters, layout, index - layout.segments, earlier)
+            sizes = yield from parity_from_fragments(planned, index - layout.segments, map(_stored, earlier))
             return {"chunk_bytes": list(sizes)}
         last = index == layout.segments - 1
-        facts = yield from self._writer(plan, parameters).write(index, source, segment.start, segment.end, last=last)
-        return facts.to_dict()
-
-    def _parity(
-        self, parameters: ReelParameters, layout: Layout, number: int, earlier: Sequence[FinishedSegment]
-    ) -> Generator[memoryview, None, tuple[int, ...]]:
-        if not isinstance(layout.geometry, BurstGeometry):
-            return (yield from write_parity_segment(parameters, layout, number, _FragmentFrames(earlier).fetch))
-        head = SegmentWriter(parameters, Envelope(None)).init_section(None)
-        members = [item for item in earlier if item.index % parameters.groups == number % parameters.groups]
-        with reel_of_videos(_with_head(head, members)) as reel:
-            return (yield from write_parity_segment(parameters, layout, number, ReelReader(reel).frame))
+        facts = yield from self._writer(planned).write(index, source, *layout.segment_range(index), last=last)
+        return noted_facts(planned, index, facts, self._secret, self._random)
 
     def assemble(self, plan: Mapping[str, Any], finished: Sequence[FinishedSegment]) -> Assembly:
         """Head with index and leader, data segments, parity segments, the leader again."""
-        parameters, layout = _parameters(plan)
-        data = [SegmentFacts.from_dict(item.result) for item in finished if item.stage == DATA_STAGE]
+        planned = plan_in(plan, self._secret)
+        data = [
+            facts_in(planned, item.index, item.result, self._secret) for item in finished if item.stage == DATA_STAGE
+        ]
         parity = [tuple(item.result["chunk_bytes"]) for item in finished if item.stage == PARITY_STAGE]
-        leader = finished_leader(Leader(**plan["leader"]), plan["source_bytes"], data, len(parity))
-        head = HeadWriter(parameters, self._envelope(plan, parameters), layout, leader, sum(map(len, parity)))
-        tail = head.tail(leader, tail_frame(layout, parity))
-        start = head.write(leader, [facts.chunk_bytes for facts in data], parity, len(tail))
+        reel = finished_reel(planned, head_writer(planned, self._secret, self._random), data, parity)
+        sealed = planned.parameters.sealed
         facts = {
-            "reel_id": parameters.reel_id.hex(),
-            "digest": leader.digest,
-            "sha256": leader.sha256,
-            "sealed": parameters.sealed,
-            "geometry": layout.geometry.name,
-            "pictures": picture_count(layout, tail_frame(layout, parity)),
+            "reel_id": planned.parameters.reel_id.hex(),
+            "digest": None if sealed else reel.leader.digest,
+            "sha256": None if sealed else reel.leader.sha256,
+            "sealed": sealed,
+            "geometry": planned.layout.geometry.name,
+            "pictures": reel.pictures,
             "parity_segments": len(parity),
         }
-        order = sorted(item.index for item in finished)
         return Assembly(
-            start, order, tail, fitted_name(leader.name, REEL_SUFFIX), {k: v for k, v in facts.items() if v is not None}
+            reel.head,
+            sorted(item.index for item in finished),
+            reel.tail,
+            fitted_name(planned.leader.name, REEL_SUFFIX),
+            {name: value for name, value in facts.items() if value is not None},
+            hides_source=sealed,
+            named_by_job=sealed and self._named_by_job,
+            mode=None if planned.leader.mode is None else planned.leader.mode & _NOT_A_PROGRAM,
         )
 
-    def _envelope(self, plan: Mapping[str, Any], parameters: ReelParameters) -> Envelope:
-        """The reel's envelope. Raises: Permanent `secret.missing`, `secret.changed` since the job was planned."""
-        if not parameters.sealed:
-            return Envelope(None)
-        if self._secret is None:
-            raise Permanent(
-                "secret.missing", "the job was planned with a secret that this worker does not have", hint=_HINT
-            )
-        if self._secret.check(parameters.reel_id, parameters.scrypt_log2_n) != plan["key_check"]:
-            raise Permanent("secret.changed", "the secret is not the one that the job was planned with", hint=_HINT)
-        return Envelope(self._secret.reel_key(parameters.reel_id, parameters.scrypt_log2_n), self._random)
-
-    def _writer(self, plan: Mapping[str, Any], parameters: ReelParameters) -> SegmentWriter:
+    def _writer(self, plan: ReelPlan) -> SegmentWriter:
         """This thread's writer; its buffers serve the next segment of the same reel too."""
-        kept: tuple[ReelParameters, SegmentWriter] | None = getattr(self._kept, "writer", None)
-        if kept is None or kept[0] != parameters:
-            kept = (parameters, SegmentWriter(parameters, self._envelope(plan, parameters)))
+        kept: tuple[ReelPlan, SegmentWriter] | None = getattr(self._kept, "writer", None)
+        if kept is None or kept[0] != plan:
+            kept = (plan, segment_writer(plan, self._secret, self._random))
             self._kept.writer = kept
         return kept[1]
 
 
-def _parameters(plan: Mapping[str, Any]) -> tuple[ReelParameters, Layout]:
-    parameters = ReelParameters.from_dict(plan["reel"])
-    return parameters, parameters.layout(plan["source_bytes"])
+def _data_segments(plan: ReelPlan) -> list[PlannedSegment]:
+    """A segment for each of the reel's; of a sealed reel the last one too ends where a full one would."""
+    layout, sealed = plan.layout, plan.parameters.sealed
+    ranges = [layout.segment_range(index) for index in range(layout.segments)]
+    span = layout.segment_span_bytes
+    return [PlannedSegment(start, start + span if sealed else end, DATA_STAGE) for start, end in ranges]
 
 
-def _with_head(head: bytes, fragments: Iterable[FinishedSegment]) -> Iterator[bytes]:
-    """Each fragment as a video of its own."""
-    for fragment in fragments:
-        yield head + read_range(fragment.reader, 0, fragment.fragment_bytes)
+def _parity_segments(plan: ReelPlan) -> list[PlannedSegment]:
+    data = _data_segments(plan)
+    return [PlannedSegment(0, data[-1].end, PARITY_STAGE)] * plan.parity.segments if data else []
 
 
-class _FragmentFrames:
-    """The data frames in finished fragments, found by the chunk sizes that were noted."""
-
-    def __init__(self, fragments: Sequence[FinishedSegment]) -> None:
-        self._fragments = {fragment.index: fragment for fragment in fragments}
-        self._loader = FrameLoader()
-
-    def fetch(self, kind: Kind, segment: int, frame: int) -> Frame | None:
-        """The frame of a data segment."""
-        assert kind == Kind.DATA
-        fragment = self._fragments[segment]
-        start = sum(fragment.result["chunk_bytes"][:frame])
-        return self._loader.frame_at(fragment.reader, start + FIRST_SAMPLE_OFFSET)
+def _stored(fragment: FinishedSegment) -> StoredSegment:
+    return StoredSegment(fragment.index, fragment.reader, fragment.fragment_bytes, fragment.result["chunk_bytes"])

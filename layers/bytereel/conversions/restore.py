@@ -3,7 +3,6 @@
 A planned segment's range is the range of the original that it gives back. A folder's reel gives back its tar stream.
 """
 
-import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,13 @@ from bytereel_codec.files.ranged import RangedReader
 from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.frame.geometry import FRAME_RESERVED_BYTES
 from bytereel_codec.frame.leader import tree_digest
-from bytereel_codec.reading.reel import Reel
-from bytereel_codec.reading.reel_file import reel_of
-from bytereel_codec.reading.reel_reader import ReelReader
+from bytereel_codec.reading.contents import contents_of
+from bytereel_codec.reading.opening import open_reel_in
+from bytereel_codec.reading.reel import Opening, Reel
+from bytereel_codec.reading.reel_reader import Gap, ReelReader
+from bytereel_codec.reel.recovery.recovery import RECOVERED_BYTES_MAX
 
-from bytereel.conversions import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
+from bytereel.conversions.protocol import Assembly, FinishedSegment, Fragment, Plan, PlannedSegment
 
 REELS_KEPT = 2
 # What the index of an open reel takes for each frame (measured: about 250 bytes).
@@ -38,45 +39,52 @@ def picture_bytes_of(reel: Reel) -> int:
     return raster.width * raster.height * 3 // 2
 
 
+def _recovered_bytes(reel: Reel) -> int:
+    """What frames that parity brings back take: a few are kept, one at least."""
+    return max(RECOVERED_BYTES_MAX, reel.span_bytes + FRAME_RESERVED_BYTES) if reel.shape.columns else 0
+
+
 class RestoreConversion:
-    """Reel to object. `secret` opens sealed reels."""
+    """Reel to object. `secret` opens sealed reels; with it those that are not are refused, unless `allow_unsealed`."""
 
     name = "restore"
     reads_ranges = False
     profiles = ("original",)
 
-    def __init__(self, secret: Secret | None = None) -> None:
-        self._secret = secret
+    def __init__(self, secret: Secret | None = None, *, allow_unsealed: bool = False) -> None:
+        self._how = Opening(secret, allow_unsealed=allow_unsealed, part=True)
         self._lock = threading.Lock()
         self._reels: OrderedDict[RangedReader, Reel] = OrderedDict()
 
     def plan(self, source: RangedReader, name: str, profile: str) -> Plan:
         """Read the leader, and take the reel's own segments. Raises: Permanent `reel.none`, `reel.sealed`, ..."""
         del profile
-        reel = reel_of(source, self._secret)
+        reel = open_reel_in(source, self._how)
+        contents = contents_of(reel)
         reel.require_reach()
-        frames = ReelReader(reel)
-        leader = frames.leader()
-        size = frames.source_bytes(leader)
+        contents.require_all()
+        leader, size = contents.leader, contents.size_bytes
         span = reel.span_bytes * reel.frames_per_segment
-        fallback = safe_name(name.removesuffix(REEL_SUFFIX))
-        restored = safe_name(leader.name, fallback) if leader else fallback
+        suffix = ".tar" if leader and leader.kind == "folder" else ""
         parameters = {
-            "name": f"{restored}.tar" if leader and leader.kind == "folder" else restored,
+            "name": safe_name(leader.name if leader else "", name.removesuffix(REEL_SUFFIX), suffix=suffix),
             "source_bytes": size,
             "digest": leader.digest if leader else None,
+            "sha256": leader.sha256 if leader else None,
+            "mode": leader.stream_mode if leader else None,
             "frame_bytes": reel.span_bytes + FRAME_RESERVED_BYTES,
             "reel_id": reel.reel_id.hex(),
-            "scrypt_log2_n": reel.frames.first.scrypt_log2_n,
+            "scrypt_log2_n": reel.scrypt_log2_n,
             "frames": -(-size // reel.span_bytes),
-            "pictures_bytes": _PICTURES_HELD * picture_bytes_of(reel),
+            "pictures_bytes": _PICTURES_HELD * picture_bytes_of(reel) + _recovered_bytes(reel),
         }
         return Plan(parameters, [PlannedSegment(start, min(start + span, size)) for start in range(0, size, span)])
 
     def segment_cost_bytes(self, plan: Mapping[str, Any], stage: int) -> int:
         """A few frames, whatever the segment's length; the key's derivation, the places of all frames.
 
-        A video of bursts takes the pictures that its decoder holds, and a burst's bytes with their margins.
+        A video of bursts takes the pictures that its decoder holds, and a burst's bytes with their margins; one with
+        parity what is recovered at once.
         """
         del stage
         pictures: int = _FRAMES_HELD * plan["frame_bytes"]
@@ -99,30 +107,24 @@ class RestoreConversion:
         """
         del plan, earlier
         reel = self._reel(source)
-        reader = ReelReader(reel)
-        digest = hashlib.sha256()
-        stated = None
-        for frame in range(reel.frames.frames_in(index)):
-            block = reader.block(index, frame)
-            digest.update(block.content)
-            stated = block.digest
+        found = ReelReader(reel).blocks(index)
+        while True:
+            try:
+                block = next(found)
+            except StopIteration as stop:
+                digest: bytes = stop.value
+                return {"sha256": digest.hex()}
+            if isinstance(block, Gap):
+                raise block.error
             yield block.content
-        if stated != digest.digest():
-            raise Integrity(
-                "reel.bad_digest",
-                f"segment {index} is not what was written",
-                start=segment.start,
-                end=segment.end,
-                expected=(stated or b"").hex(),
-                actual=digest.hexdigest(),
-            )
-        return {"sha256": digest.hexdigest()}
 
     def _reel(self, source: RangedReader) -> Reel:
         """The reel in that source; the last few stay open, so that its index is read once and not for each segment."""
         with self._lock:
             if source not in self._reels:
-                self._reels[source] = reel_of(source, self._secret)
+                reel = open_reel_in(source, self._how)
+                contents_of(reel)
+                self._reels[source] = reel
             self._reels.move_to_end(source)
             while len(self._reels) > REELS_KEPT:
                 self._reels.popitem(last=False)
@@ -139,4 +141,12 @@ class RestoreConversion:
         facts = {"digest": digest, "reel_id": plan["reel_id"]}
         if len(finished) == 1:
             facts["sha256"] = finished[0].result["sha256"]
-        return Assembly(b"", [item.index for item in finished], b"", plan["name"], facts)
+            if plan.get("sha256") not in (None, facts["sha256"]):
+                raise Integrity(
+                    "reel.bad_digest",
+                    "the whole is not what was written: the leader states another SHA-256",
+                    expected=plan["sha256"],
+                    actual=facts["sha256"],
+                )
+        order = [item.index for item in finished]
+        return Assembly(b"", order, b"", plan["name"], facts, mode=plan.get("mode"))

@@ -8,45 +8,62 @@ intake looks up what the store holds.
 |---|---|
 | `POST /events` | 200 durable, or nothing to do; 400, 401, 408, 413 the request is wrong; 503 try again |
 | `GET`, `HEAD /events` | 200: what a MinIO-compatible server asks when it starts |
-| `GET`, `HEAD /healthz` | 200 when the queue can be read, else 503 |
+| `GET`, `HEAD /healthz` | 200 when the queue can be read, else 503; in either case soon |
 """
 
 import asyncio
 import hmac
+import json
 import logging
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bytereel.errors import BytereelError, Permanent, Temporary, reason_of
+from bytereel.errors import BytereelError, Permanent, Temporary, is_state_lost, reason_of
 from bytereel.events import body_of, sources_in
 from bytereel.messages import INTAKE, event_of
-from bytereel.model import ObjectRef, Place
-from bytereel.ports import Ports
+from bytereel.model import Location, ObjectRef
+from bytereel.ports.ports import Ports
+from bytereel.service.admission import peer_of
 
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 1 << 20
 FOREIGN = ("event.foreign_bucket", "event.foreign_prefix")
 BODY_SECONDS_MAX = 30.0
+HEALTH_SECONDS_MAX = 2.0
+"""How long the queue may take to say that it is there; a later word counts for the next who asks."""
+POSTS_MAX = 256
+PEER_POSTS_MAX = 64
+"""Events that are being queued at once, in all and of one peer; more are answered 503."""
 RETRY_SECONDS = 3
 """How long a sender should wait after a 503; a MinIO-compatible server waits as long between its tries."""
 HEALTH_PATH = "/healthz"
 
 
 class Gateway:
-    """The answers. What blocks runs in `pool`: its threads bound how many queue at once."""
+    """The answers. What blocks runs in `pool`: its threads bound how many queue at once.
+
+    Health has a thread of its own, and one look at the queue serves everybody who asks meanwhile.
+    """
 
     def __init__(self, ports: Ports, token: bytes | None, pool: ThreadPoolExecutor) -> None:
         self._ports = ports
         self._token = token
         self._pool = pool
+        self._posts: Counter[str] = Counter()
+        self._looking: asyncio.Future[int] | None = None
+        self._looker = ThreadPoolExecutor(1, "health")
+        self.lost: BytereelError | None = None
+        """Why the state cannot be used any more, once it cannot."""
 
     def app(self) -> ASGIApp:
         """The application, with a log line for every answer."""
@@ -72,15 +89,34 @@ class Gateway:
             return _failure(408, slow, {"Connection": "close"})
         except ClientDisconnect:
             return Response(status_code=400)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._keep, body)
+        peer = peer_of(request.client.host if request.client else "")
+        if self._posts[peer] >= PEER_POSTS_MAX or self._posts.total() >= POSTS_MAX:
+            return _later(Temporary("gateway.crowded", "too many events at once: send it again"))
+        self._posts[peer] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._keep, body)
+        finally:
+            self._posts[peer] -= 1
+            self._posts += Counter()  # forgets who has none
 
     async def health(self, _: Request) -> Response:
-        """Say whether the queue can be read."""
+        """Say whether the queue can be read, soon."""
+        if self._looking is None or self._looking.done():
+            loop = asyncio.get_running_loop()
+            self._looking = loop.run_in_executor(self._looker, self._ports.queue.size, INTAKE)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._ports.queue.size, INTAKE)
+            await asyncio.wait_for(asyncio.shield(self._looking), HEALTH_SECONDS_MAX)
+        except TimeoutError:
+            return _later(Temporary("gateway.no_queue", f"the queue gave no sign for {HEALTH_SECONDS_MAX:g} s"))
         except BytereelError as error:
-            return _failure(503, error, {"Retry-After": str(RETRY_SECONDS)})
-        return JSONResponse({"status": "ok"})
+            return self._refusal(error)
+        return _answer({"status": "ok"})
+
+    def _refusal(self, error: BytereelError) -> Response:
+        """What is answered when the queue cannot be used now, or never again."""
+        if is_state_lost(error):
+            self.lost = error
+        return _later(error)
 
     def _is_known(self, request: Request) -> bool:
         """Whether the request has the token, where one is asked for; the time it takes does not tell how much of it."""
@@ -101,16 +137,16 @@ class Gateway:
             if error.error_id not in FOREIGN:
                 return _failure(400, error)
             log.warning("an event is ignored: %s", reason_of(error))
-            return JSONResponse({"queued": 0, "ignored": error.to_dict()})
+            return _answer({"queued": 0, "ignored": error.to_dict()})
         if sources:
             try:
                 self._ports.queue.send(INTAKE, [event_of(source) for source in sources])
             except BytereelError as error:
-                return _failure(503, error, {"Retry-After": str(RETRY_SECONDS)})
-        return JSONResponse({"queued": len(sources)})
+                return self._refusal(error)
+        return _answer({"queued": len(sources)})
 
 
-def sources_of(body: bytes, inbox: Place) -> Sequence[ObjectRef]:
+def sources_of(body: bytes, inbox: Location) -> Sequence[ObjectRef]:
     """The sources that a posted event is about. Raises: Permanent, as `sources_in`."""
     try:
         return sources_in(body_of(body.decode("utf-8")), inbox)
@@ -136,9 +172,19 @@ async def _be_there(_: Request) -> Response:
     return Response()
 
 
+def _answer(values: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON in ASCII: what was sent may hold characters that have no form in UTF-8, and is repeated in errors."""
+    text = json.dumps(values, default=str, separators=(",", ":"))
+    return Response(text, status, headers, "application/json")
+
+
+def _later(error: BytereelError) -> Response:
+    return _failure(503, error, {"Retry-After": str(RETRY_SECONDS)})
+
+
 def _failure(status: int, error: BytereelError, headers: dict[str, str] | None = None) -> Response:
     log.warning("%s: %s", error.error_id, error.message)
-    return JSONResponse({"error": error.to_dict()}, status, headers)
+    return _answer({"error": error.to_dict()}, status, headers)
 
 
 class _Logged:
@@ -161,4 +207,4 @@ class _Logged:
         finally:
             level = logging.DEBUG if scope["path"] == HEALTH_PATH and status == 200 else logging.INFO
             seconds = time.monotonic() - started_at
-            log.log(level, "%s %.200r %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)
+            log.log(level, "%.16s %.200r %d %.1f ms", scope["method"], scope["path"], status, seconds * 1000)

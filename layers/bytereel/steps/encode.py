@@ -11,17 +11,21 @@ from typing import Any
 import crc32c
 from bytereel_codec.files.ranged import RangedReader
 
-from bytereel.conversions import Conversion, FinishedSegment, Fragment, PlannedSegment
+from bytereel.conversions.protocol import Conversion, FinishedSegment, Fragment, PlannedSegment
 from bytereel.dispatch import carry_on, fail_job
 from bytereel.errors import Integrity, LeaseLost, Permanent, Temporary, reason_of
 from bytereel.leases import LeaseWatch, Unwatched
 from bytereel.messages import Body, encode_queue_of, segment_of
 from bytereel.model import JOB_TRANSITIONS, WORK, Job, ObjectRef, Segment, SegmentState, fragment_key_of
-from bytereel.ports import Buffer, Ports
+from bytereel.ports.objects import Buffer
+from bytereel.ports.ports import Ports
 from bytereel.reading import AheadReader, ObjectReader, every_segment, finished_segment
 from bytereel.routing import Conversions
 
 log = logging.getLogger(__name__)
+
+FRAGMENT_MODE = 0o600
+"""Fragments are the workers' own: what they hold may be an original that nobody else may read."""
 
 
 def encode_segment(
@@ -101,7 +105,7 @@ def _source(ports: Ports, conversion: Conversion, job: Job, segment: Segment) ->
 def _store(ports: Ports, ref: ObjectRef, fragment: "_Measured") -> None:
     """Write the fragment once. Raises: LeaseLost where one of the same attempt is there already."""
     try:
-        ports.objects.put(ref, fragment, if_absent=True)
+        ports.objects.put(ref, fragment, if_absent=True, mode=FRAGMENT_MODE)
     except Permanent as error:
         if error.error_id != "object.exists":
             raise

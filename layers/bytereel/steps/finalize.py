@@ -1,6 +1,9 @@
 """The third step: compose the fragments into the output, check it, write its manifest, end the job, clear up.
 
 It may run twice, even at once: the output is replaced whole by the same bytes, and one run ends the job.
+
+Of a source that its output hides, nothing is written down beside the output, and the job table is told to forget what
+it knows: size and version, which in a folder and in some stores says as much as a digest.
 """
 
 import json
@@ -11,14 +14,24 @@ from typing import Any
 import crc32c
 from bytereel_codec.version import SOFTWARE
 
-from bytereel.conversions import Assembly
+from bytereel.conversions.protocol import Assembly
 from bytereel.dispatch import fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.messages import Body, job_of
 from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
-from bytereel.ports import ObjectStore, Part, Ports
+from bytereel.ports.objects import ObjectStore, Part
+from bytereel.ports.ports import Ports
 from bytereel.reading import every_object, every_segment, finished_segment
-from bytereel.routing import MANIFEST_SUFFIX, Conversions, Route, manifest_key, marked_key, output_key, route_key
+from bytereel.routing import (
+    MANIFEST_SUFFIX,
+    Conversions,
+    Route,
+    job_key,
+    manifest_key,
+    marked_key,
+    output_key,
+    route_key,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,51 +94,59 @@ def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Seq
     assembly = conversions[job.conversion].assemble(
         job.plan, [finished_segment(ports.objects, segment) for segment in segments]
     )
-    route = Route(job.conversion, job.profile, route_key(job.source.key, conversions).path)
-    ref = ObjectRef(OUTBOX, _claimed(ports, job, output_key(route, assembly.output_name)))
+    ref = ObjectRef(OUTBOX, _claimed(ports, job, _wanted_key(conversions, job, assembly), assembly.mode))
     stored = _compose(ports, ref, assembly, segments)
     manifest = _manifest(ports, job, segments, assembly, stored)
-    place = ObjectRef(OUTBOX, manifest_key(ref.key))
-    ports.objects.put(place, [json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"])
+    where = ObjectRef(OUTBOX, manifest_key(ref.key))
+    text = json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"
+    ports.objects.put(where, [text], mode=assembly.mode)
     return {
         "output": ref.key,
-        "manifest": place.key,
+        "manifest": where.key,
         "output_bytes": stored.size_bytes,
-        "expansion": manifest["expansion"],
+        "expansion": manifest.get("expansion"),
         "facts": dict(assembly.facts),
+        "hides_source": assembly.hides_source,
     }
 
 
-def _claimed(ports: Ports, job: Job, wanted: str) -> str:
+def _wanted_key(conversions: Conversions, job: Job, assembly: Assembly) -> str:
+    route = Route(job.conversion, job.profile, route_key(job.source.key, conversions).path)
+    if assembly.named_by_job:
+        return job_key(route, assembly.output_name, job.id)
+    return output_key(route, assembly.output_name)
+
+
+def _claimed(ports: Ports, job: Job, wanted: str, mode: int | None) -> str:
     """The output's key, claimed by this job's manifest: the one wanted or, where another job has that, a marked one.
 
     So no output ever replaces another job's, however their sources were called. Raises: Permanent `output.taken`.
     """
     marked = marked_key(wanted, job.id)
     for key in (marked,) if wanted.endswith(MANIFEST_SUFFIX) else (wanted, marked):
-        place = ObjectRef(OUTBOX, manifest_key(key))
+        where = ObjectRef(OUTBOX, manifest_key(key))
         try:
-            ports.objects.put(place, [json.dumps({"job": job.id}).encode("ascii")], if_absent=True)
+            ports.objects.put(where, [json.dumps({"job": job.id}).encode("ascii")], if_absent=True, mode=mode)
         except Permanent as error:
             if error.error_id != "object.exists":
                 raise
-            if _job_in(ports, place) != job.id:
+            if _job_in(ports, where) != job.id:
                 continue
         else:
             if ports.objects.stat(ObjectRef(OUTBOX, key)) is not None:  # somebody's, though nobody claims it
-                ports.objects.delete(place)
+                ports.objects.delete(where)
                 continue
         return key
     raise Permanent("output.taken", f"another job has the output {marked!r}", hint="move it away, then retry the job")
 
 
-def _job_in(ports: Ports, place: ObjectRef) -> str | None:
+def _job_in(ports: Ports, where: ObjectRef) -> str | None:
     """The id of the job whose manifest lies there; None when it cannot be told."""
-    info = ports.objects.stat(place)
+    info = ports.objects.stat(where)
     if info is None or info.size_bytes > MANIFEST_BYTES_MAX:
         return None
     content = bytearray(info.size_bytes)
-    ports.objects.read_into(place, 0, memoryview(content))
+    ports.objects.read_into(where, 0, memoryview(content))
     try:
         manifest = json.loads(content)
     except ValueError:
@@ -136,7 +157,7 @@ def _job_in(ports: Ports, place: ObjectRef) -> str | None:
 def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> ObjectInfo:
     parts = [_part(segments[index]) for index in assembly.order]
     expected = len(assembly.head) + sum(part.size_bytes for part in parts) + len(assembly.tail)
-    stored = ports.objects.compose(ref, assembly.head, parts, assembly.tail)
+    stored = ports.objects.compose(ref, assembly.head, parts, assembly.tail, mode=assembly.mode)
     found = ports.objects.stat(ref)
     actual = found.size_bytes if found else -1
     if stored.size_bytes != expected or actual != expected:
@@ -154,27 +175,38 @@ def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequenc
 def _manifest(
     ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly, stored: ObjectInfo
 ) -> dict[str, Any]:
+    """What was made, and unless the output hides it, of what."""
     now = ports.clock.now()
+    hidden = assembly.hides_source
     return {
         "job": job.id,
         "software": SOFTWARE,
-        "source": {"key": job.source.key, "version": job.source.version, "bytes": job.source_bytes},
+        **({} if hidden else _of_source(job, stored)),
         "conversion": job.conversion,
         "profile": job.profile,
         "output": {"key": stored.ref.key, "bytes": stored.size_bytes},
-        "expansion": round(stored.size_bytes / job.source_bytes, 6) if job.source_bytes else None,
         "facts": dict(assembly.facts),
-        "segments": [_of_segment(segment) for segment in segments],
+        "segments": [{**_of_segment(each), **({} if hidden else _range_of(each))} for each in segments],
         "timings": {"received_at": job.created_at, "finalized_at": now, "seconds": round(now - job.created_at, 3)},
     }
+
+
+def _of_source(job: Job, stored: ObjectInfo) -> dict[str, Any]:
+    """The source, and what tells its size."""
+    return {
+        "source": {"key": job.source.key, "version": job.source.version, "bytes": job.source_bytes},
+        "expansion": round(stored.size_bytes / job.source_bytes, 6) if job.source_bytes else None,
+    }
+
+
+def _range_of(segment: Segment) -> dict[str, Any]:
+    return {"start": segment.start, "end": segment.end}
 
 
 def _of_segment(segment: Segment) -> dict[str, Any]:
     return {
         "index": segment.index,
         "stage": segment.stage,
-        "start": segment.start,
-        "end": segment.end,
         "attempt": segment.attempt,
         "fragment_bytes": segment.fragment_bytes,
         "crc32c": f"{segment.result['crc32c']:08x}",
@@ -184,11 +216,11 @@ def _of_segment(segment: Segment) -> dict[str, Any]:
 def _finish(ports: Ports, job: Job, result: Mapping[str, Any]) -> bool:
     """Transition `finish`; True when the job is done, by whomever."""
     try:
-        ports.jobs.advance(job.id, "finish", ports.clock.now(), result=result)
+        ports.jobs.advance(job.id, "finish", ports.clock.now(), result=result, forget_source=result["hides_source"])
     except TransitionRefused:
         found = ports.jobs.get(job.id)
         return found is not None and found.state is JobState.DONE
-    log.info("job %s done: %r, %d bytes", job.id, result["output"], result["output_bytes"])
+    log.info("job %s done: %d bytes", job.id, result["output_bytes"])
     return True
 
 

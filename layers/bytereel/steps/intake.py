@@ -2,13 +2,13 @@
 
 import logging
 
-from bytereel.conversions import Plan
+from bytereel.conversions.protocol import Plan
 from bytereel.dispatch import carry_on, fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.events import sources_in
 from bytereel.messages import Body
 from bytereel.model import Job, JobState, ObjectRef, Segment, job_id_of
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.reading import ObjectReader
 from bytereel.routing import Conversions, route_key
 
@@ -66,7 +66,7 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
     now = ports.clock.now()
     job = Job(job_id, source, size, route.conversion, route.profile, JobState.RECEIVED, now, now)
     if ports.jobs.create(job):
-        log.info("job %s received: %r, %d bytes, %s/%s", job_id, source.key, size, job.conversion, job.profile)
+        log.info("job %s received: %s/%s", job_id, job.conversion, job.profile)
     if reason:
         fail_job(ports, job_id, reason)
     return ports.jobs.get(job_id) or job
@@ -79,7 +79,7 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
     if info is None or info.size_bytes != job.source_bytes:
         fail_job(ports, job.id, GONE)
         return False
-    reader = ObjectReader(ports.objects, job.source, job.source_bytes)
+    reader = ObjectReader(ports.objects, job.source, job.source_bytes, info.mode)
     try:
         plan = conversion.plan(reader, route_key(job.source.key, conversions).name, job.profile)
         _require_room(ports, plan)

@@ -24,11 +24,13 @@ from bytereel.model import (
     SegmentState,
     job_id_of,
 )
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86400.0
+AHEAD_SECONDS = 60.0
+"""By so much the clock of a store may be ahead of ours."""
 CROWD = 1000
 """Messages in one queue from which on an old job is taken to be waiting its turn."""
 
@@ -68,15 +70,15 @@ def sweep(ports: Ports, limits: SweepLimits, cursor: str = "") -> SweepReport:
     """
     bucket, _, after = cursor.partition(":")
     resumed, expired, letters = (0, 0, 0) if cursor else _begin_round(ports, limits)
-    announced, place = 0, after
+    announced, cursor = 0, after
     if bucket != WORK:
-        announced, place = _reconcile(ports, limits, after)
+        announced, cursor = _reconcile(ports, limits, after)
     orphans, orphan_bytes, bucket_next = 0, 0, INBOX
-    if bucket == WORK or not place:
-        orphans, orphan_bytes, place = _clear_orphans(ports, limits, after if bucket == WORK else "")
+    if bucket == WORK or not cursor:
+        orphans, orphan_bytes, cursor = _clear_orphans(ports, limits, after if bucket == WORK else "")
         bucket_next = WORK
     report = SweepReport(
-        resumed, announced, orphans, orphan_bytes, expired, letters, f"{bucket_next}:{place}" if place else ""
+        resumed, announced, orphans, orphan_bytes, expired, letters, f"{bucket_next}:{cursor}" if cursor else ""
     )
     _log(report)
     return report
@@ -137,13 +139,20 @@ def _reconcile(ports: Ports, limits: SweepLimits, after: str) -> tuple[int, str]
     if limits.settle_seconds is None or ports.queue.size(INTAKE) >= CROWD:
         return 0, ""
     page = ports.objects.list(INBOX, after=after, limit=limits.objects_max)
-    newest = ports.clock.now() - limits.settle_seconds
-    sources = [info.ref for info in page if info.modified_at <= newest and not is_marker(info.ref.key)]
+    now = ports.clock.now()
+    sources = [
+        info.ref for info in page if _is_settled(info, limits.settle_seconds, now) and not is_marker(info.ref.key)
+    ]
     unknown = ports.jobs.unknown([job_id_of(source) for source in sources])
     lost = [event_of(source) for source in sources if job_id_of(source) in unknown]
     if lost:
         ports.queue.send(INTAKE, lost)
     return len(lost), page[-1].ref.key if len(page) == limits.objects_max else ""
+
+
+def _is_settled(info: ObjectInfo, settle_seconds: float, now: float) -> bool:
+    """Whether an object is old enough; one of a time that is long to come was stored before a clock was set back."""
+    return info.modified_at <= now - settle_seconds or info.modified_at > now + AHEAD_SECONDS
 
 
 def _queue_of(job: Job) -> str:
@@ -217,8 +226,17 @@ def _expire(ports: Ports, limits: SweepLimits, oldest: float) -> int:
         if job.updated_at < oldest
     ]
     for job in old:
-        if ports.objects.stat(job.source) is not None:
-            ports.objects.delete(job.source)
+        source = _source_of(ports, job)
+        if source is not None:
+            ports.objects.delete(source)
         ports.jobs.delete(job.id)
         log.info("job %s expired", job.id)
     return len(old)
+
+
+def _source_of(ports: Ports, job: Job) -> ObjectRef | None:
+    """The job's source, if it is still there and not another in its cursor; its id tells, where its row forgot more."""
+    found = ports.objects.stat(job.source)
+    if found is None or (not job.source.version and job_id_of(found.ref) != job.id):
+        return None
+    return found.ref

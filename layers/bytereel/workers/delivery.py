@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from bytereel.dispatch import fail_job
-from bytereel.errors import Integrity, Permanent, Temporary, reason_of
+from bytereel.errors import Integrity, Permanent, Temporary, is_state_lost, reason_of
 from bytereel.events import jobs_in
 from bytereel.leases import LeaseWatch, Unwatched
 from bytereel.messages import BULK, ENCODE, FINALIZE, INTAKE, MALFORMED
 from bytereel.model import Message
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.steps.encode import cost_of, encode_segment
 from bytereel.steps.finalize import finalize
@@ -52,8 +52,8 @@ class Delivery:
     def deliver(self, message: Message, watch: LeaseWatch | None = None, room: Room = nullcontext) -> bool:
         """Run the message's step inside `room`, then end the message; False when it will come back instead.
 
-        A bug propagates, and the message stays held. Raises: Temporary when ending it fails: the message is free
-        again when its lease ends.
+        A bug propagates, and the message stays held. Raises: Temporary when ending it fails, what `is_state_lost`:
+        the message is free again when its lease ends.
         """
         try:
             with room():
@@ -64,6 +64,8 @@ class Delivery:
         except Temporary as error:
             return self.put_off(message, reason_of(error))
         except (Permanent, Integrity) as error:
+            if is_state_lost(error):
+                raise  # it says nothing of the message
             if error.error_id == MALFORMED:
                 self.ports.queue.bury(message, reason_of(error))
             else:

@@ -5,9 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bytereel.errors import BytereelError
+from bytereel.errors import BytereelError, is_state_lost
 from bytereel.model import Message, Segment
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +33,23 @@ class HeldMessage:
         """Whether the segment's lease is gone."""
         return self._lost.is_set()
 
+    def lose(self) -> None:
+        """Let the step learn that its lease is gone."""
+        self._lost.set()
+
     def extend(self, ports: Ports, lease_seconds: float) -> None:
         """Hold on for `lease_seconds` from now. Losing the message is no harm: the segment is the fence."""
         ports.queue.extend(self.message, lease_seconds)
         segment, now = self._segment, ports.clock.now()
         if segment is not None and not ports.jobs.extend_segment(segment, now, now + lease_seconds):
-            self._lost.set()
+            self.lose()
 
 
 class Heartbeat:
-    """Extends what is held every `beat_seconds`, in a thread of its own, while the context lasts."""
+    """Extends what is held every `beat_seconds`, in a thread of its own, while the context lasts.
+
+    Where the state cannot be used any more, every lease is lost.
+    """
 
     def __init__(self, ports: Ports, lease_seconds: float, beat_seconds: float) -> None:
         self._ports = ports
@@ -78,7 +85,14 @@ class Heartbeat:
             with self._lock:
                 held = list(self._held)
             for each in held:
-                try:
-                    each.extend(self._ports, self._lease_seconds)
-                except BytereelError as error:
-                    log.warning("a lease was not extended, the next beat tries again: %s", error.message)
+                self._extend(each)
+
+    def _extend(self, held: HeldMessage) -> None:
+        try:
+            held.extend(self._ports, self._lease_seconds)
+        except BytereelError as error:
+            if is_state_lost(error):
+                log.warning("a lease is lost: %s", error.message)
+                held.lose()
+            else:
+                log.warning("a lease was not extended, the next beat tries again: %s", error.message)

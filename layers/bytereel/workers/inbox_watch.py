@@ -1,15 +1,26 @@
-"""Notices that something happened in the inbox folder. Only a hint: reconciling finds out what is there."""
+"""Notices that something happened in the inbox folder. Only a hint: reconciling finds out what is there.
 
+Each folder is watched by itself, for a recursive watch would follow links out of the inbox, as far as they lead. A
+folder that is swapped for a link at the moment it is to be watched gives hints about another folder's names; nothing is
+read there.
+"""
+
+import itertools
 import logging
 import threading
 from pathlib import Path
 
 import watchfiles
 
+from bytereel.adapters.folder.walk import folders_below
+
 log = logging.getLogger(__name__)
 
 STEP_MILLISECONDS = 50
 DEBOUNCE_MILLISECONDS = 200
+RETRY_SECONDS = 1.0
+FOLDERS_MAX = 10_000
+"""More are not watched: what is dropped there waits for the sweep."""
 
 
 class InboxWatch:
@@ -38,15 +49,34 @@ class InboxWatch:
     def _watch(self) -> None:
         if self._folder is None:
             return
-        try:
-            for _ in watchfiles.watch(
-                self._folder,
-                watch_filter=None,
-                stop_event=self._ended,
-                step=STEP_MILLISECONDS,
-                debounce=DEBOUNCE_MILLISECONDS,
-                ignore_permission_denied=True,
-            ):
-                self._changed.set()
-        except (OSError, RuntimeError) as error:
-            log.warning("%s cannot be watched, dropped files take longer: %s", self._folder, error)
+        last_failure = ""
+        while not self._ended.is_set():
+            try:
+                self._watch_folders(self._folder)
+            except (OSError, RuntimeError) as error:
+                if str(error) != last_failure:
+                    log.warning("%s cannot be watched, dropped files take longer: %s", self._folder, error)
+                last_failure = str(error)
+                self._ended.wait(RETRY_SECONDS)
+            self._changed.set()  # what happened before the new folders were watched went unnoticed
+
+    def _watch_folders(self, inbox: Path) -> None:
+        """Watch the folders that are there now, until others are. Raises: RuntimeError; OSError."""
+        folders = folders_below(inbox.parent, inbox.name)
+        watched = {str(folder) for folder in itertools.islice(folders, FOLDERS_MAX)}
+        for changes in watchfiles.watch(
+            *watched,
+            watch_filter=None,
+            stop_event=self._ended,
+            step=STEP_MILLISECONDS,
+            debounce=DEBOUNCE_MILLISECONDS,
+            recursive=False,
+            ignore_permission_denied=True,
+        ):
+            self._changed.set()
+            if any(path in watched or _is_folder(Path(path)) for _, path in changes):
+                return
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from bytereel.errors import BytereelError, reason_of
 from bytereel.messages import INTAKE
-from bytereel.ports import EventSource, Queue
+from bytereel.ports.doors import EventSource
+from bytereel.ports.queues import Queue
 
 log = logging.getLogger(__name__)
 

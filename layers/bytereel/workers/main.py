@@ -14,10 +14,11 @@ from contextlib import contextmanager
 
 from bytereel_codec.video.macroblocks import warm_up
 
+from bytereel.conversions.registry import load_conversions
 from bytereel.errors import Integrity, Permanent, reason_of
 from bytereel.logs import configure_logging
 from bytereel.settings import load_settings
-from bytereel.wiring import Home, load_conversions, open_home
+from bytereel.wiring import Home, open_home
 from bytereel.workers.owners import OwnerLock, free_the_dead, new_owner
 from bytereel.workers.worker import Worker
 
@@ -26,6 +27,8 @@ EXIT_UNUSABLE = 78
 
 PARENT = "supervisor_pid"
 """Beside the settings: the process that started this one. Asking the system later would be too late: it may be gone."""
+BEGUN = "begun_fd"
+"""Beside the settings: a pipe that is closed once all is there to work with, for whoever waits for that."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ def main() -> int:
         chosen = json.load(sys.stdin)
     except ValueError:
         return 0  # whoever started this was gone before it had said anything
-    parent = chosen.pop(PARENT, os.getppid())
+    parent, begun = chosen.pop(PARENT, os.getppid()), chosen.pop(BEGUN, None)
     gc.disable()  # what is loaded now stays for good: a quarter of the start would go into looking for garbage in it
     try:
         settings = load_settings(**chosen)
@@ -44,6 +47,8 @@ def main() -> int:
         home = open_home(settings)
         conversions = load_conversions(settings)
         warm_up()
+        if begun is not None:
+            os.close(begun)
     except (Permanent, Integrity) as error:
         configure_logging("info")
         log.error("the worker cannot start: %s", reason_of(error))  # noqa: TRY400 - one clear line
@@ -55,7 +60,11 @@ def main() -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.stop())
         log.info("worker %s works on %s", owner, home.name)
-        worker.run()
+        try:
+            worker.run()
+        except (Permanent, Integrity) as error:
+            log.error("the worker cannot go on: %s", reason_of(error))  # noqa: TRY400 - one clear line
+            return EXIT_UNUSABLE
     return 0
 
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from io import FileIO
 
 from bytereel.errors import Permanent
 from bytereel.settings import Settings
-from bytereel.workers.main import EXIT_UNUSABLE, PARENT
+from bytereel.workers.main import BEGUN, EXIT_UNUSABLE, PARENT
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class WorkerProcess:
         self._settings = settings
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun: FileIO | None = None
         self._started_at = 0.0
         self._start_at = 0.0
         self._pause_seconds = RESTART_SECONDS_MIN
@@ -61,13 +63,34 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    def has_begun(self) -> bool:
+        """Whether the process has all that it works with, or is over; until then nobody knows if it can work at all."""
+        return self._begun is not None and self._begun.read(1) is not None
+
+    def check(self) -> None:
+        """Raises: Permanent `worker.unusable` when the process said that starting again cannot help."""
+        if self._process is not None and self._process.poll() == EXIT_UNUSABLE:
+            raise Permanent(
+                "worker.unusable",
+                "a worker could not start with these settings, or could not go on",
+                hint="the log says what is wrong",
+            )
+
     def _start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE)  # noqa: S603 - our own program
+        if self._begun is not None:
+            self._begun.close()
+        ours, theirs = os.pipe()
+        os.set_blocking(ours, False)
+        self._begun = FileIO(ours)
+        try:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, pass_fds=(theirs,))  # noqa: S603 - ours
+        finally:
+            os.close(theirs)
         self._started_at = time.monotonic()
         assert self._process.stdin is not None
         try:
             with self._process.stdin as stdin:
-                chosen = {**self._settings.model_dump(mode="json"), PARENT: os.getpid()}
+                chosen = {**self._settings.model_dump(mode="json"), PARENT: os.getpid(), BEGUN: theirs}
                 stdin.write(json.dumps(chosen).encode("utf-8"))
         except BrokenPipeError:
             log.warning("worker process %d ended before it had its settings", self._process.pid)
@@ -75,13 +98,8 @@ class WorkerProcess:
     def _bury(self) -> None:
         assert self._process is not None
         status, pid = self._process.returncode, self._process.pid
+        self.check()
         self._process = None
-        if status == EXIT_UNUSABLE:
-            raise Permanent(
-                "worker.unusable",
-                "a worker could not start with these settings",
-                hint="the log says what is wrong with them",
-            )
         if time.monotonic() - self._started_at >= HEALTHY_SECONDS:
             self._pause_seconds = RESTART_SECONDS_MIN
         log.warning(

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from bytereel.dispatch import is_quiet
+from bytereel.errors import Integrity, Permanent, Temporary
 from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
 from bytereel.wiring import Home, open_event_source
-from bytereel.workers.chores import Chore, announce_dropped, place_pending, tidy
+from bytereel.workers.chores import Chore, ForwardJumps, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch
 from bytereel.workers.listener import EventListener
 from bytereel.workers.process import WORKER_COMMAND, WorkerProcess
@@ -48,6 +49,7 @@ class Supervisor:
         self._signals = 0
         self._workers = [WorkerProcess(settings, command) for _ in range(settings.workers)]
         self._cursor = ""
+        self._forward = ForwardJumps(home.ports.clock)
         self._listener = EventListener(open_event_source(settings), home.ports.queue)
         self._reconcile_at: float | None = None
         self._look_at = 0.0
@@ -60,7 +62,10 @@ class Supervisor:
         self._stopping.set()
 
     def run(self, *, until_idle: bool = False) -> None:
-        """Supervise; return when everyone has drained. Raises: Permanent `worker.unusable`."""
+        """Supervise; return when everyone has drained.
+
+        Raises: Permanent `worker.unusable`; what `is_state_lost`.
+        """
         with self._signalled(), InboxWatch(self._home.inbox_folder) as watch, self._listener:
             started_at = time.monotonic()
             try:
@@ -69,10 +74,15 @@ class Supervisor:
                     if until_idle and self._looks_idle(started_at):
                         break
                     self._stopping.wait(TICK_SECONDS)
+            except (Permanent, Integrity):
+                self._check_state()  # a worker that could not go on may have noticed first
+                raise
             finally:
                 self._drain()
+        self._check_workers()
 
     def _tick(self, watch: InboxWatch) -> None:
+        self._check_state()
         if watch.has_changed():
             self._announcing.hasten(self._settings.settle_seconds)
         self._make_up_for_events()
@@ -81,6 +91,28 @@ class Supervisor:
         died = [worker.keep_alive() for worker in self._workers]
         if any(died):
             self._tidying.hasten(0.0)
+
+    def _check_state(self) -> None:
+        """Raises: what `is_state_lost`, with every worker ended: nothing that they do now could be kept.
+
+        A state that cannot be looked at just now is looked at the next time.
+        """
+        try:
+            self._home.check_state()
+        except Temporary as error:
+            log.debug("the state cannot be looked at: %s", error.message)
+        except (Permanent, Integrity):
+            self._kill()
+            raise
+
+    def _check_workers(self) -> None:
+        """Raises: Permanent `worker.unusable`; what `is_state_lost`, where that is why a worker could not go on."""
+        try:
+            for worker in self._workers:
+                worker.check()
+        except Permanent:
+            self._check_state()
+            raise
 
     def _make_up_for_events(self) -> None:
         """Compare the inbox with the jobs once what came before a new connection for events is old enough for it."""
@@ -92,7 +124,8 @@ class Supervisor:
             self._tidying.hasten(0.0)
 
     def _tidy(self) -> None:
-        self._cursor = tidy(self._home, self._settings, self._cursor).swept.cursor
+        forward_seconds = self._forward.seconds()
+        self._cursor = tidy(self._home, self._settings, self._cursor, forward_seconds=forward_seconds).swept.cursor
         if self._cursor:
             self._tidying.hasten(PAGE_SECONDS)
 
@@ -105,7 +138,9 @@ class Supervisor:
         return self._is_idle(started_at)
 
     def _is_idle(self, started_at: float) -> bool:
-        """Whether what lay in the inbox was seen, no message waits and no job runs."""
+        """Whether the workers have begun, what lay in the inbox was seen, no message waits and no job runs."""
+        if not all(worker.has_begun() for worker in self._workers):
+            return False
         settled_at = started_at + self._settings.settle_seconds
         looking = self._announcing if self._home.dropped else self._tidying
         if looking.done_at < settled_at:
@@ -126,10 +161,13 @@ class Supervisor:
             worker.terminate()
         while any(worker.is_alive() for worker in self._workers):
             if self._signals > 1 or time.monotonic() >= kill_at:
-                for worker in self._workers:
-                    worker.kill()
+                self._kill()
             time.sleep(TICK_SECONDS / 2)
         log.info("every worker has ended")
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
 
     @contextmanager
     def _signalled(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ from functools import partial
 from bytereel.errors import BytereelError, Temporary, reason_of
 from bytereel.messages import BULK, QUEUES
 from bytereel.model import Message
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import Settings
 from bytereel.workers.budget import MemoryBudget

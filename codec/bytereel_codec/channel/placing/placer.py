@@ -1,7 +1,7 @@
 """How to bring a video's pictures back into place, found from its first ones."""
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
@@ -16,6 +16,27 @@ _GLANCE_PICTURES = 4
 LOOK_PICTURES_MAX = 1500  # 20 pictures of one a second, at 60 a second, and some
 _LOOKS_MAX = 8  # a quarter of a second each where they find nothing
 _SAME_MEAN_MAX = 3.0
+
+
+def placed(show: Callable[[], Iterator[Picture]]) -> tuple[Placer, Iterator[Picture]] | None:
+    """How to bring a video's pictures back into place, and all of them; None when none of the first shows a strip.
+
+    `show` gives the pictures from the start. It is called once where a glance at the first few tells, as they are kept
+    then, and twice where more had to be looked at.
+    """
+    pictures = show()
+    first = list(islice(pictures, _GLANCE_PICTURES))
+    looked_on = False
+
+    def more() -> Iterator[Picture]:
+        nonlocal looked_on
+        looked_on = True
+        yield from pictures
+
+    placer = placer_for(chain(first, more()))
+    if placer is None:
+        return None
+    return placer, show() if looked_on else chain(iter(first), pictures)
 
 
 def placer_for(pictures: Iterator[Picture]) -> Placer | None:

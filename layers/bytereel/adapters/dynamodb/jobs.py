@@ -22,7 +22,7 @@ from bytereel.adapters.dynamodb.reads import Reader
 from bytereel.adapters.dynamodb.rows import JobRow, Value
 from bytereel.adapters.dynamodb.writes import Writer, attributes_after
 from bytereel.model import JOB_RUNNING, JOB_TRANSITIONS, Job, JobState, Segment, SegmentState
-from bytereel.ports import StageProgress
+from bytereel.ports.jobs import StageProgress
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -111,9 +111,12 @@ class DynamoJobs:
         *,
         reason: str | None = None,
         result: Mapping[str, Any] | None = None,
+        forget_source: bool = False,
     ) -> Job:
         """See `JobTable.advance`: one write."""
         sets = attributes_after(transition, now, reason, result)
+        if forget_source:
+            sets |= rows.attributes_of_source(changes.without_source(self._present(job_id, transition).job))
         change = self._retry if transition == "retry_planned" else self._move
         row = _again(job_id, partial(change, job_id, transition, sets))
         return _again(job_id, partial(self._reader.whole, row))

@@ -150,8 +150,7 @@ def attributes_of_new(job: Job) -> dict[str, Value]:
     return {
         "id": job.id,
         "initial": job.id[:1],
-        "source": json.dumps([job.source.bucket, job.source.key, job.source.version]),
-        "source_bytes": job.source_bytes,
+        **attributes_of_source(job),
         "conversion": job.conversion,
         "profile": job.profile,
         "created_at": job.created_at,
@@ -164,6 +163,12 @@ def attributes_of_new(job: Job) -> dict[str, Value]:
         "reason": json.dumps(job.reason),
         "result": json.dumps(job.result),
     }
+
+
+def attributes_of_source(job: Job) -> dict[str, Value]:
+    """What the row says of the source."""
+    source = [job.source.bucket, job.source.key, job.source.version]
+    return {"source": json.dumps(source), "source_bytes": job.source_bytes}
 
 
 def attributes_of_counts(job: Job) -> dict[str, Value]:

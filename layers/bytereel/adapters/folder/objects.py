@@ -1,7 +1,8 @@
-"""Objects as files: a bucket is a folder, a key the path below it, a version the file's size, time and inode.
+"""Objects as files: a bucket is a folder, a key the path below it, a version what `versions` says of the file.
 
-What is put is written to `.staging`, synced, and renamed into place, so such a file is always whole. Files
-that others drop into a bucket are objects too. Links are never followed.
+What is put is written to `.staging`, synced, and renamed into place, so such a file is always whole. Files that others
+drop into a bucket are objects too. No link is followed below the root, at any component (`beneath`): one in a key's way
+or at its end is no object, and a bucket that is a link is refused.
 """
 
 import itertools
@@ -13,12 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import crc32c
+from bytereel_codec.files.ranged import PERMISSION_BITS
 
-from bytereel.adapters.folder.files import StagedFile, move, remove, translated, version_of, walk
+from bytereel.adapters.folder.beneath import PathBelow, says_absent
+from bytereel.adapters.folder.files import remove, translated
+from bytereel.adapters.folder.staging import StagedFile
+from bytereel.adapters.folder.versions import is_version, version_of
+from bytereel.adapters.folder.walk import walk
 from bytereel.adapters.keys import check_key
 from bytereel.adapters.object_errors import changed, damaged, exists, missing
 from bytereel.model import ObjectInfo, ObjectRef
-from bytereel.ports import Buffer, Part
+from bytereel.ports.objects import Buffer, Part
 
 STAGING = ".staging"
 COPY_BYTES = 1 << 20
@@ -29,59 +35,66 @@ class FolderObjects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.staging = root / STAGING
 
-    def path_of(self, ref: ObjectRef) -> Path:
+    def path_of(self, ref: ObjectRef) -> PathBelow:
         """Where the object's file is, or would be. Raises: Permanent `object.bad_key`."""
         check_key(ref)
-        return self.root / ref.bucket / ref.key
+        return PathBelow(self.root, (ref.bucket, *ref.key.split("/")))
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
         """See `ObjectStore.stat`."""
         path = self.path_of(ref)
         with translated(path):
             try:
-                found = path.lstat()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-        if not modes.S_ISREG(found.st_mode) or (ref.version and ref.version != version_of(found)):
+                found = path.stat()
+            except OSError as error:
+                if says_absent(error):
+                    return None
+                raise
+        if not modes.S_ISREG(found.st_mode) or (ref.version and not is_version(ref.version, found)):
             return None
-        return _info(ref, found)
+        return info_of(ref, found)
 
     def read_into(self, ref: ObjectRef, offset: int, buffer: memoryview) -> int:
         """See `ObjectStore.read_into`. A change during the read is noticed too."""
         with self._opened(ref) as descriptor:
             count = _read_fully(descriptor, buffer, offset)
-            if ref.version:
-                _check_version(ref, os.fstat(descriptor))
+            _check_version(ref, os.fstat(descriptor))
             return count
 
-    def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
+    def put(
+        self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False, mode: int | None = None
+    ) -> ObjectInfo:
         """See `ObjectStore.put`."""
         path = self.path_of(ref)
-        with StagedFile(self.staging) as staged:
+        with self.staged(mode) as staged:
             for chunk in chunks:
                 staged.write(chunk)
-            stored = staged.sync()
+            staged.sync()
             with translated(path):
                 try:
-                    move(staged.path, path, if_absent=if_absent)
+                    staged.move(path, if_absent=if_absent)
                 except FileExistsError as error:
                     raise exists(ref) from error
-        return _info(ref, stored)
+            return info_of(replace(ref, version=""), staged.stat())
 
-    def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
+    def staged(self, mode: int | None = None) -> StagedFile:
+        """A new file aside, on its way to become an object. Raises: as `translated`."""
+        return StagedFile(self.root, STAGING, mode)
+
+    def compose(
+        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+    ) -> ObjectInfo:
         """See `ObjectStore.compose`: copies through one buffer, checking the bytes as they pass."""
         buffer = memoryview(bytearray(COPY_BYTES))
         pieces = itertools.chain.from_iterable(self._checked(part, buffer) for part in parts)
-        return self.put(ref, itertools.chain([head], pieces, [tail]))
+        return self.put(ref, itertools.chain([head], pieces, [tail]), mode=mode)
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""
-        folder = self.root / bucket
-        with translated(folder):
-            found = itertools.islice(walk(folder, prefix, after), limit)
-            return [_info(ObjectRef(bucket, key), stat) for key, stat in found]
+        with translated(PathBelow(self.root, (bucket,))):
+            found = itertools.islice(walk(self.root, bucket, prefix, after), limit)
+            return [info_of(ObjectRef(bucket, key), stat) for key, stat in found]
 
     def delete_all(self, refs: Sequence[ObjectRef]) -> None:
         """See `ObjectStore.delete_all`."""
@@ -89,10 +102,10 @@ class FolderObjects:
             self.delete(ref)
 
     def delete(self, ref: ObjectRef) -> None:
-        """See `ObjectStore.delete`."""
+        """See `ObjectStore.delete`. With `ref.version`, a file that took the object's place stays."""
         path = self.path_of(ref)
         with translated(path):
-            remove(path, self.root / ref.bucket)
+            remove(path, ref.version)
 
     @contextmanager
     def _opened(self, ref: ObjectRef) -> Iterator[int]:
@@ -100,15 +113,13 @@ class FolderObjects:
         path = self.path_of(ref)
         with translated(path):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-            except (FileNotFoundError, NotADirectoryError) as error:
-                raise missing(ref) from error
+                descriptor = path.open()
+            except OSError as error:
+                if says_absent(error):
+                    raise missing(ref) from error
+                raise
             try:
-                found = os.fstat(descriptor)
-                if not modes.S_ISREG(found.st_mode):
-                    raise missing(ref)
-                if ref.version:
-                    _check_version(ref, found)
+                _check_version(ref, os.fstat(descriptor))
                 yield descriptor
             finally:
                 os.close(descriptor)
@@ -135,11 +146,15 @@ def _read_fully(descriptor: int, buffer: memoryview, offset: int) -> int:
     return done
 
 
-def _info(ref: ObjectRef, stat: os.stat_result) -> ObjectInfo:
-    return ObjectInfo(replace(ref, version=version_of(stat)), stat.st_size, stat.st_mtime)
+def info_of(ref: ObjectRef, stat: os.stat_result) -> ObjectInfo:
+    """What the store knows of a file: of the version that `ref` names, or of the one that it is.
+
+    The time is that of its last change of any kind: times of its own were given to it by others.
+    """
+    versioned = ref if ref.version else replace(ref, version=version_of(stat))
+    return ObjectInfo(versioned, stat.st_size, stat.st_ctime, stat.st_mode & PERMISSION_BITS)
 
 
 def _check_version(ref: ObjectRef, stat: os.stat_result) -> None:
-    actual = version_of(stat)
-    if actual != ref.version:
-        raise changed(ref, actual)
+    if ref.version and not is_version(ref.version, stat):
+        raise changed(ref, version_of(stat))

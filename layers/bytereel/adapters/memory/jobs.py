@@ -9,7 +9,7 @@ from typing import Any
 
 from bytereel import changes
 from bytereel.model import JOB_RUNNING, SEGMENT_TRANSITIONS, Job, JobState, Segment, SegmentState
-from bytereel.ports import StageProgress
+from bytereel.ports.jobs import StageProgress
 
 
 def as_stored(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +80,7 @@ class MemoryJobs:
         *,
         reason: str | None = None,
         result: Mapping[str, Any] | None = None,
+        forget_source: bool = False,
     ) -> Job:
         """See `JobTable.advance`."""
         with self._lock:
@@ -89,6 +90,7 @@ class MemoryJobs:
                 now,
                 reason,
                 None if result is None else as_stored(result),
+                forget_source=forget_source,
             )
             if transition == "retry_planned":
                 self._retry_segments(job_id)

@@ -11,7 +11,8 @@ from bytereel.adapters.clock import SystemClock
 from bytereel.adapters.keys import check_key
 from bytereel.adapters.object_errors import changed, damaged, exists, missing
 from bytereel.model import ObjectInfo, ObjectRef
-from bytereel.ports import Buffer, Clock, Part
+from bytereel.ports.clock import Clock
+from bytereel.ports.objects import Buffer, Part
 
 
 class MemoryObjects:
@@ -37,7 +38,9 @@ class MemoryObjects:
         buffer[: len(content)] = content
         return len(content)
 
-    def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
+    def put(
+        self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False, mode: int | None = None
+    ) -> ObjectInfo:
         """See `ObjectStore.put`."""
         check_key(ref)
         content = bytearray()
@@ -47,21 +50,23 @@ class MemoryObjects:
             if if_absent and (ref.bucket, ref.key) in self._objects:
                 raise exists(ref)
             stored = replace(ref, version=f"v{next(self._versions)}")
-            info = ObjectInfo(stored, len(content), self._clock.now())
+            info = ObjectInfo(stored, len(content), self._clock.now(), mode)
             self._objects[ref.bucket, ref.key] = (info, bytes(content))
         return info
 
-    def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
+    def compose(
+        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+    ) -> ObjectInfo:
         """See `ObjectStore.compose`."""
-        return self.put(ref, itertools.chain([head], map(self._checked, parts), [tail]))
+        return self.put(ref, itertools.chain([head], map(self._checked, parts), [tail]), mode=mode)
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""
         with self._lock:
             found = [
                 info
-                for (place, key), (info, _) in self._objects.items()
-                if place == bucket and key.startswith(prefix) and key > after
+                for (holder, key), (info, _) in self._objects.items()
+                if holder == bucket and key.startswith(prefix) and key > after
             ]
         return sorted(found, key=lambda info: info.ref.key)[:limit]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bytereel.adapters.memory.jobs import as_stored
 from bytereel.model import Message
-from bytereel.ports import Clock
+from bytereel.ports.clock import Clock
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from bytereel.adapters.s3.parts import Piece, Span
 from bytereel.adapters.s3.read import NO_SUCH_OBJECT, REFUSED, look, read_range
 from bytereel.adapters.s3.upload import MultipartUpload
 from bytereel.model import ObjectRef
-from bytereel.ports import Buffer, Part
+from bytereel.ports.objects import Buffer, Part
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from bytereel.messages import INTAKE, event_of
 from bytereel.model import INBOX, ObjectInfo, ObjectRef
-from bytereel.ports import Buffer, ObjectStore, Queue
+from bytereel.ports.objects import Buffer, ObjectStore
+from bytereel.ports.queues import Queue
 
 
 class BucketInbox:
@@ -17,8 +18,8 @@ class BucketInbox:
         self._objects = objects
         self._queue = queue
 
-    def upload(self, key: str, chunks: Iterable[Buffer]) -> ObjectInfo:
+    def upload(self, key: str, chunks: Iterable[Buffer], *, mode: int | None = None) -> ObjectInfo:
         """See `Inbox.upload`."""
-        info = self._objects.put(ObjectRef(INBOX, key), chunks)
+        info = self._objects.put(ObjectRef(INBOX, key), chunks, mode=mode)
         self._queue.send(INTAKE, [event_of(info.ref)])
         return info

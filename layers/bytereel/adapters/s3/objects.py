@@ -12,7 +12,7 @@ What is promised, and how:
   complete: there only writes of up to 64 MiB have one winner.
 
 An absent bucket is Permanent `service.absent`; `stat` cannot tell it from an absent object. The ports' buckets
-are `Place`s: a bucket of the store, and what keys start with there.
+are `Location`s: a bucket of the store, and what keys start with there.
 """
 
 import threading
@@ -37,8 +37,8 @@ from bytereel.adapters.s3.parts import FIRST_PART_BYTES, OBJECT_BYTES_MAX, cut, 
 from bytereel.adapters.s3.read import MARK, NO_SUCH_OBJECT, REFUSED, look, modified_at, read_range, version_of
 from bytereel.adapters.s3.upload import MultipartUpload, opened, send
 from bytereel.errors import Temporary
-from bytereel.model import ObjectInfo, ObjectRef, Place
-from bytereel.ports import Buffer, Part
+from bytereel.model import Location, ObjectInfo, ObjectRef
+from bytereel.ports.objects import Buffer, Part
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -74,9 +74,9 @@ class S3Objects:
     put_bytes_max = FIRST_PART_BYTES
     """The memory that one `put` of a fragment holds: S3 wants the length and the sum before the bytes."""
 
-    def __init__(self, client: "S3Client", places: Mapping[str, Place]) -> None:
+    def __init__(self, client: "S3Client", locations: Mapping[str, Location]) -> None:
         self._client = client
-        self._places = places
+        self._locations = locations
         self._versioned: set[str] = set()
         self._present: set[str] = set()
         self._kept = threading.local()
@@ -91,7 +91,7 @@ class S3Objects:
         with self._translated(ref.bucket):
             seen = look(self._client, self._name(ref), ref)
             if seen is None and ref.bucket not in self._present:
-                self._client.head_bucket(Bucket=self._places[ref.bucket].bucket)
+                self._client.head_bucket(Bucket=self._locations[ref.bucket].bucket)
                 self._present.add(ref.bucket)
         if seen is None or (ref.version and ref.version != seen.info.ref.version):
             return None
@@ -106,8 +106,11 @@ class S3Objects:
                 self._require(ref, name)
             return count
 
-    def put(self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False) -> ObjectInfo:
-        """See `ObjectStore.put`."""
+    def put(
+        self, ref: ObjectRef, chunks: Iterable[Buffer], *, if_absent: bool = False, mode: int | None = None
+    ) -> ObjectInfo:
+        """See `ObjectStore.put`. The bucket's policy alone says who may read: there are no permission bits."""
+        del mode
         write = _Write(ref, self._name(ref), if_absent, uuid.uuid4().hex)
         with self._body_of_thread() as gathered:
             bodies = cut(chunks, gathered)
@@ -120,8 +123,11 @@ class S3Objects:
                 write.answer = upload.complete(whole, if_absent=if_absent)
         return self._stored(write, whole)
 
-    def compose(self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer) -> ObjectInfo:
-        """See `ObjectStore.compose`."""
+    def compose(
+        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+    ) -> ObjectInfo:
+        """See `ObjectStore.compose`, and `put` for `mode`."""
+        del mode
         write = _Write(ref, self._name(ref), False, uuid.uuid4().hex)
         whole = whole_of(ref, head, parts, tail)
         with self._translated(ref.bucket):
@@ -136,17 +142,17 @@ class S3Objects:
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`. SeaweedFS lists folder by folder: there `after` must be a key that was listed."""
-        place = self._places[bucket]
+        location = self._locations[bucket]
         if limit <= 0 or not _is_utf8(prefix):
             return []
         _require_utf8(ObjectRef(bucket, after))
-        wanted = (place.bucket, place.prefix + prefix, place.prefix + after if after else "")
+        wanted = (location.bucket, location.prefix + prefix, location.prefix + after if after else "")
         with self._translated(bucket):
-            if self._keeps_versions(place.bucket):
+            if self._keeps_versions(location.bucket):
                 found = latest_entries(self._client, *wanted)
             else:
                 found = entries(self._client, *wanted, limit)
-            return [_listed(bucket, place, entry) for entry in islice(found, limit)]
+            return [_listed(bucket, location, entry) for entry in islice(found, limit)]
 
     def delete(self, ref: ObjectRef) -> None:
         """See `ObjectStore.delete`. A bucket that keeps versions keeps the old ones until its lifecycle ends them."""
@@ -256,14 +262,14 @@ class S3Objects:
         """What the store calls the object. Raises: Permanent `object.bad_key`."""
         check_key(ref)
         _require_utf8(ref)
-        place = self._places[ref.bucket]
-        key = place.prefix + ref.key
+        location = self._locations[ref.bucket]
+        key = location.prefix + ref.key
         if len(key.encode("utf-8")) > KEY_BYTES_MAX:
-            raise bad_key(ref, f"with {place.prefix!r} before it, it is longer than {KEY_BYTES_MAX} bytes")
-        return {"Bucket": place.bucket, "Key": key}
+            raise bad_key(ref, f"with {location.prefix!r} before it, it is longer than {KEY_BYTES_MAX} bytes")
+        return {"Bucket": location.bucket, "Key": key}
 
     def _translated(self, bucket: str) -> Any:
-        return translated(f"the bucket {self._places[bucket].bucket}")
+        return translated(f"the bucket {self._locations[bucket].bucket}")
 
 
 def _send_rest(upload: MultipartUpload, whole: Part, bodies: Iterator[tuple[bytearray, bool]]) -> Part:
@@ -275,8 +281,8 @@ def _send_rest(upload: MultipartUpload, whole: Part, bodies: Iterator[tuple[byte
     return whole
 
 
-def _listed(bucket: str, place: Place, entry: Mapping[str, Any]) -> ObjectInfo:
-    ref = ObjectRef(bucket, entry["Key"].removeprefix(place.prefix), version_of(entry))
+def _listed(bucket: str, location: Location, entry: Mapping[str, Any]) -> ObjectInfo:
+    ref = ObjectRef(bucket, entry["Key"].removeprefix(location.prefix), version_of(entry))
     return ObjectInfo(ref, entry["Size"], modified_at(entry))
 
 

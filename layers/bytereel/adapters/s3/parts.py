@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bytereel.errors import Permanent
-from bytereel.ports import Buffer
+from bytereel.ports.objects import Buffer
 
 MIB = 1 << 20
 PART_BYTES_MIN = 5 * MIB

@@ -15,7 +15,7 @@ from bytereel.adapters.aws import code_of
 from bytereel.adapters.object_errors import damaged
 from bytereel.adapters.s3.crc import crc_in, header_of
 from bytereel.model import ObjectRef
-from bytereel.ports import Part
+from bytereel.ports.objects import Part
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -11,36 +11,34 @@ from dataclasses import replace
 from typing import Any
 
 from bytereel import changes
+from bytereel.adapters.sqlite.columns import damaged
 from bytereel.adapters.sqlite.database import Database
-from bytereel.adapters.sqlite.rows import job_of_row, row_of_job, row_of_segment, segment_of_row
+from bytereel.adapters.sqlite.rows import JOBS, SEGMENTS
 from bytereel.model import JOB_RUNNING, SEGMENT_TRANSITIONS, Job, JobState, Segment, SegmentState
-from bytereel.ports import StageProgress
+from bytereel.ports.jobs import StageProgress
 
-INSERT_JOB = """INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO NOTHING"""
-SELECT_JOB = "SELECT * FROM jobs WHERE id = ?"
+INSERT_JOB = f"{JOBS.insert} ON CONFLICT (id) DO NOTHING"
+SELECT_JOB = f"{JOBS.select} WHERE id = ?"
 SELECT_KNOWN = "SELECT id FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
-SELECT_BETWEEN = "SELECT * FROM jobs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
-SELECT_NEWEST = "SELECT * FROM jobs WHERE (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
-SELECT_NEWEST_IN_STATE = """SELECT * FROM jobs WHERE state = ? AND (created_at, id) < (?, ?)
+SELECT_BETWEEN = f"{JOBS.select} WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+SELECT_NEWEST = f"{JOBS.select} WHERE (created_at, id) < (?, ?) ORDER BY created_at DESC, id DESC LIMIT ?"
+SELECT_NEWEST_IN_STATE = f"""{JOBS.select} WHERE state = ? AND (created_at, id) < (?, ?)
     ORDER BY created_at DESC, id DESC LIMIT ?"""
-SELECT_SILENT_IN_STATE = """SELECT * FROM (SELECT * FROM jobs WHERE state = ? AND updated_at < ?
-    ORDER BY updated_at, id LIMIT ?)"""
+SELECT_SILENT_IN_STATE = f"""SELECT * FROM ({JOBS.select} WHERE state = ? AND updated_at < ?
+    ORDER BY updated_at, id LIMIT ?)"""  # noqa: S608 - our own names
 SELECT_SILENT = " UNION ALL ".join([SELECT_SILENT_IN_STATE] * len(JOB_RUNNING))
 SELECT_STALLED = SELECT_SILENT + " ORDER BY updated_at, id LIMIT ?"
 COUNT_JOBS = "SELECT state, count(*) FROM jobs GROUP BY state"
-UPDATE_JOB = """UPDATE jobs SET state = ?, updated_at = ?, plan = ?, segments_total = ?, segments_done = ?,
-    stage = ?, stage_remaining = ?, reason = ?, result = ? WHERE id = ?"""
+UPDATE_JOB = JOBS.update
 DELETE_JOB = "DELETE FROM jobs WHERE id = ?"
 
-INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SELECT_SEGMENT = "SELECT * FROM segments WHERE job_id = ? AND number = ?"
-SELECT_SEGMENTS = "SELECT * FROM segments WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?"
-UPDATE_SEGMENT = """UPDATE segments SET state = ?, attempt = ?, owner = ?, lease_until = ?, fragment_key = ?,
-    fragment_bytes = ?, result = ? WHERE job_id = ? AND number = ?"""
+INSERT_SEGMENT = SEGMENTS.insert
+SELECT_SEGMENT = f"{SEGMENTS.select} WHERE job_id = ? AND number = ?"
+SELECT_SEGMENTS = f"{SEGMENTS.select} WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?"
+UPDATE_SEGMENT = SEGMENTS.update
 RETRY_SEGMENTS = """UPDATE segments SET state = ?, owner = '', lease_until = 0
     WHERE job_id = ? AND state = ?"""
-SELECT_LEASED_BY = "SELECT * FROM segments WHERE owner = ? AND lease_until > 0"
+SELECT_LEASED_BY = f"{SEGMENTS.select} WHERE owner = ? AND lease_until > 0"
 COUNT_UNDONE = "SELECT stage, count(*) FROM segments WHERE job_id = ? AND state != ? GROUP BY stage"
 DELETE_SEGMENTS = "DELETE FROM segments WHERE job_id = ?"
 
@@ -58,7 +56,7 @@ class SqliteJobs:
         """See `JobTable.create`."""
         assert job.state is JobState.RECEIVED
         with self._database.writing() as connection:
-            return connection.execute(INSERT_JOB, row_of_job(job)).rowcount == 1
+            return connection.execute(INSERT_JOB, JOBS.row_of(job)).rowcount == 1
 
     def get(self, job_id: str) -> Job | None:
         """See `JobTable.get`."""
@@ -75,31 +73,31 @@ class SqliteJobs:
         """See `JobTable.find`: a range of the primary key."""
         with self._database.reading() as connection:
             rows = connection.execute(SELECT_BETWEEN, (prefix, prefix + LAST_CHARACTER, limit))
-            return [job_of_row(row) for row in rows]
+            return [JOBS.of_row(row) for row in rows]
 
     def list(
         self, state: JobState | None = None, *, after: tuple[float, str] | None = None, limit: int = 100
     ) -> Sequence[Job]:
         """See `JobTable.list`."""
-        place = after or NEWEST_OF_ALL
+        behind = after or NEWEST_OF_ALL
         with self._database.reading() as connection:
             if state is None:
-                rows = connection.execute(SELECT_NEWEST, (*place, limit))
+                rows = connection.execute(SELECT_NEWEST, (*behind, limit))
             else:
-                rows = connection.execute(SELECT_NEWEST_IN_STATE, (state, *place, limit))
-            return [job_of_row(row) for row in rows]
+                rows = connection.execute(SELECT_NEWEST_IN_STATE, (state, *behind, limit))
+            return [JOBS.of_row(row) for row in rows]
 
     def count(self) -> Mapping[JobState, int]:
         """See `JobTable.count`: a walk over an index, some 6 ms for 100,000 jobs."""
         with self._database.reading() as connection:
-            return {JobState(state): count for state, count in connection.execute(COUNT_JOBS)}
+            return {_state_of(state): count for state, count in connection.execute(COUNT_JOBS)}
 
     def plan(self, job_id: str, plan: Mapping[str, Any], segments: Sequence[Segment], now: float) -> Job:
         """See `JobTable.plan`."""
         with self._database.writing() as connection:
             job = changes.planned(_present(connection, job_id, "plan"), plan, segments, now)
             connection.execute(DELETE_SEGMENTS, (job_id,))
-            connection.executemany(INSERT_SEGMENT, map(row_of_segment, segments))
+            connection.executemany(INSERT_SEGMENT, map(SEGMENTS.row_of, segments))
             return _store_job(connection, job)
 
     def advance(
@@ -110,13 +108,18 @@ class SqliteJobs:
         *,
         reason: str | None = None,
         result: Mapping[str, Any] | None = None,
+        forget_source: bool = False,
     ) -> Job:
         """See `JobTable.advance`."""
         with self._database.writing() as connection:
-            job = changes.advanced(_present(connection, job_id, transition), transition, now, reason, result)
+            found = _present(connection, job_id, transition)
+            job = changes.advanced(found, transition, now, reason, result, forget_source=forget_source)
             if transition == "retry_planned":
                 job = _retried(connection, job)
-            return _store_job(connection, job)
+            _store_job(connection, job)
+        if forget_source:
+            self._database.drop_history()
+        return job
 
     def enter_stage(self, job_id: str, stage: int, now: float) -> bool:
         """See `JobTable.enter_stage`."""
@@ -137,7 +140,7 @@ class SqliteJobs:
         """See `JobTable.segments`."""
         with self._database.reading() as connection:
             rows = connection.execute(SELECT_SEGMENTS, (job_id, after, limit))
-            return [segment_of_row(row) for row in rows]
+            return [SEGMENTS.of_row(row) for row in rows]
 
     def lease_segment(self, job_id: str, index: int, owner: str, now: float, until: float) -> Segment | None:
         """See `JobTable.lease_segment`."""
@@ -180,14 +183,14 @@ class SqliteJobs:
         with self._database.writing() as connection:
             held = connection.execute(SELECT_LEASED_BY, (owner,)).fetchall()
             for row in held:
-                _store_segment(connection, changes.given_back(segment_of_row(row), "release"))
+                _store_segment(connection, changes.given_back(SEGMENTS.of_row(row), "release"))
             return len(held)
 
     def stalled(self, before: float, limit: int = 100) -> Sequence[Job]:
         """See `JobTable.stalled`."""
         values = [value for state in JOB_RUNNING for value in (state, before, limit)]
         with self._database.reading() as connection:
-            return [job_of_row(row) for row in connection.execute(SELECT_STALLED, (*values, limit))]
+            return [JOBS.of_row(row) for row in connection.execute(SELECT_STALLED, (*values, limit))]
 
     def delete(self, job_id: str) -> None:
         """See `JobTable.delete`."""
@@ -201,7 +204,7 @@ class SqliteJobs:
 
 def _job(connection: sqlite3.Connection, job_id: str) -> Job | None:
     row = connection.execute(SELECT_JOB, (job_id,)).fetchone()
-    return None if row is None else job_of_row(row)
+    return None if row is None else JOBS.of_row(row)
 
 
 def _present(connection: sqlite3.Connection, job_id: str, transition: str) -> Job:
@@ -213,7 +216,7 @@ def _present(connection: sqlite3.Connection, job_id: str, transition: str) -> Jo
 
 def _segment(connection: sqlite3.Connection, job_id: str, index: int) -> Segment | None:
     row = connection.execute(SELECT_SEGMENT, (job_id, index)).fetchone()
-    return None if row is None else segment_of_row(row)
+    return None if row is None else SEGMENTS.of_row(row)
 
 
 def _store(connection: sqlite3.Connection, job: Job, segment: Segment) -> Segment:
@@ -222,39 +225,12 @@ def _store(connection: sqlite3.Connection, job: Job, segment: Segment) -> Segmen
 
 
 def _store_job(connection: sqlite3.Connection, job: Job) -> Job:
-    connection.execute(
-        UPDATE_JOB,
-        (
-            job.state,
-            job.updated_at,
-            None if job.plan is None else json.dumps(job.plan),
-            job.segments_total,
-            job.segments_done,
-            job.stage,
-            job.stage_remaining,
-            json.dumps(job.reason),
-            json.dumps(job.result),
-            job.id,
-        ),
-    )
+    connection.execute(UPDATE_JOB, JOBS.changed_row_of(job))
     return job
 
 
 def _store_segment(connection: sqlite3.Connection, segment: Segment) -> Segment:
-    connection.execute(
-        UPDATE_SEGMENT,
-        (
-            segment.state,
-            segment.attempt,
-            segment.owner,
-            segment.lease_until,
-            segment.fragment_key,
-            segment.fragment_bytes,
-            json.dumps(segment.result),
-            segment.job_id,
-            segment.index,
-        ),
-    )
+    connection.execute(UPDATE_SEGMENT, SEGMENTS.changed_row_of(segment))
     return segment
 
 
@@ -271,3 +247,10 @@ def _retried(connection: sqlite3.Connection, job: Job) -> Job:
 
 def _undone_by_stage(connection: sqlite3.Connection, job_id: str) -> Mapping[int, int]:
     return dict(connection.execute(COUNT_UNDONE, (job_id, SegmentState.DONE)).fetchall())
+
+
+def _state_of(text: str) -> JobState:
+    try:
+        return JobState(text)
+    except ValueError as error:
+        raise damaged("jobs", error) from error

@@ -1,13 +1,15 @@
 """The queue as one SQLite table, every method one short transaction."""
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bytereel.adapters.sqlite.columns import json_of
 from bytereel.adapters.sqlite.database import Database
 from bytereel.model import Message
-from bytereel.ports import Clock
+from bytereel.ports.clock import Clock
 
 INSERT_MESSAGE = "INSERT INTO messages (queue, body, free_at) VALUES (?, ?, ?)"
 SELECT_FREE = """SELECT id, body, deliveries FROM messages INDEXED BY messages_by_time
@@ -55,7 +57,8 @@ class SqliteQueue:
         assert owner, "an owner's name tells a held message from a free one"
         now = self._clock.now()
         with self.database.reading() as connection:
-            if not any(connection.execute(ANY_FREE, (queue, now)).fetchone() for queue in queues):
+            free = any(connection.execute(ANY_FREE, (queue, now)).fetchone() for queue in queues)
+            if not free and not self.database.is_set_back(connection):
                 return None
         with self.database.writing() as connection:
             for queue in queues:
@@ -88,13 +91,15 @@ class SqliteQueue:
         with self.database.reading() as connection:
             rows = connection.execute(SELECT_DEAD, (limit,)).fetchall()
         return [
-            (Message(number, queue, json.loads(body), deliveries, ""), json.loads(reason))
+            (Message(number, queue, json_of("dead_letters", body), deliveries, ""), json_of("dead_letters", reason))
             for number, queue, body, deliveries, reason in rows
         ]
 
     def forget_dead(self, before: float) -> int:
-        """See `Queue.forget_dead`."""
-        return self._change(DELETE_DEAD, (before,))
+        """See `Queue.forget_dead`. What was forgotten, here and before, leaves the write-ahead log too."""
+        forgotten = self._change(DELETE_DEAD, (before,))
+        self.database.drop_history()
+        return forgotten
 
     def size(self, queue: str) -> int:
         """See `Queue.size`."""
@@ -114,9 +119,9 @@ class SqliteQueue:
         self, connection: sqlite3.Connection, queue: str, row: tuple[int, str, int], owner: str, free_at: float
     ) -> Message:
         number, body, earlier = row
-        receipt = f"{number}.{earlier + 1}"
+        receipt = secrets.token_hex(8)  # by chance: another state of this home gave its messages the same numbers
         connection.execute(TAKE_MESSAGE, (free_at, earlier + 1, receipt, owner, number))
-        return Message(str(number), queue, json.loads(body), earlier + 1, receipt)
+        return Message(str(number), queue, json_of("messages", body), earlier + 1, receipt)
 
 
 def _lease_of(message: Message) -> tuple[int, str]:

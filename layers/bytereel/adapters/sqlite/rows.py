@@ -1,107 +1,72 @@
-"""Jobs and segments as rows of the SQLite tables, and back."""
+"""The columns of jobs and segments, each stated here and nowhere else.
+
+To add one, give the model its field and add a line here, `since` the next version and with a DEFAULT. Text that may
+hold a file name is kept as JSON: a name that is not valid UTF-8 has no form as SQLite text.
+"""
 
 import json
 from typing import Any
 
+from bytereel.adapters.sqlite.columns import Column, Table
 from bytereel.model import Job, JobState, ObjectRef, Segment, SegmentState
 
-Row = tuple[Any, ...]
+
+def _json_or_null(value: Any) -> str | None:
+    return None if value is None else json.dumps(value)
 
 
-def row_of_job(job: Job) -> Row:
-    """The job as a row of `jobs`."""
-    source = json.dumps([job.source.bucket, job.source.key, job.source.version])
-    plan = None if job.plan is None else json.dumps(job.plan)
-    return (
-        job.id,
-        source,
-        job.source_bytes,
-        job.conversion,
-        job.profile,
-        job.state,
-        job.created_at,
-        job.updated_at,
-        plan,
-        job.segments_total,
-        job.segments_done,
-        job.stage,
-        job.stage_remaining,
-        json.dumps(job.reason),
-        json.dumps(job.result),
-    )
+def _value_or_none(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
-def job_of_row(row: Row) -> Job:
-    """A row of `jobs` as a job."""
-    (
-        job_id,
-        source,
-        source_bytes,
-        conversion,
-        profile,
-        state,
-        created_at,
-        updated_at,
-        plan,
-        segments_total,
-        segments_done,
-        stage,
-        stage_remaining,
-        reason,
-        result,
-    ) = row
-    return Job(
-        job_id,
-        ObjectRef(*json.loads(source)),
-        source_bytes,
-        conversion,
-        profile,
-        JobState(state),
-        created_at,
-        updated_at,
-        None if plan is None else json.loads(plan),
-        segments_total,
-        segments_done,
-        stage,
-        stage_remaining,
-        json.loads(reason),
-        json.loads(result),
-    )
+def _source_text(source: ObjectRef) -> str:
+    return json.dumps([source.bucket, source.key, source.version])
 
 
-def row_of_segment(segment: Segment) -> Row:
-    """The segment as a row of `segments`."""
-    return (
-        segment.job_id,
-        segment.index,
-        segment.stage,
-        segment.start,
-        segment.end,
-        segment.state,
-        segment.attempt,
-        segment.owner,
-        segment.lease_until,
-        segment.fragment_key,
-        segment.fragment_bytes,
-        json.dumps(segment.result),
-    )
+def _source_of(text: str) -> ObjectRef:
+    return ObjectRef(*json.loads(text))
 
 
-def segment_of_row(row: Row) -> Segment:
-    """A row of `segments` as a segment."""
-    *known, state, attempt, owner, lease_until, fragment_key, fragment_bytes, result = row
-    job_id, index, stage, start, end = known
-    return Segment(
-        job_id,
-        index,
-        stage,
-        start,
-        end,
-        SegmentState(state),
-        attempt,
-        owner,
-        lease_until,
-        fragment_key,
-        fragment_bytes,
-        json.loads(result),
-    )
+JOBS = Table(
+    "jobs",
+    Job,
+    ["id"],
+    [
+        Column("id", "TEXT NOT NULL"),
+        Column("source", "TEXT NOT NULL", write=_source_text, read=_source_of, changes=True),
+        Column("source_bytes", "INTEGER NOT NULL", changes=True),
+        Column("conversion", "TEXT NOT NULL"),
+        Column("profile", "TEXT NOT NULL"),
+        Column("state", "TEXT NOT NULL", read=JobState, changes=True),
+        Column("created_at", "REAL NOT NULL"),
+        Column("updated_at", "REAL NOT NULL", changes=True),
+        Column("plan", "TEXT", write=_json_or_null, read=_value_or_none, changes=True),
+        Column("segments_total", "INTEGER NOT NULL", changes=True),
+        Column("segments_done", "INTEGER NOT NULL", changes=True),
+        Column("stage", "INTEGER NOT NULL", changes=True),
+        Column("stage_remaining", "INTEGER NOT NULL", changes=True),
+        Column("reason", "TEXT NOT NULL", write=json.dumps, read=json.loads, changes=True),
+        Column("result", "TEXT NOT NULL", write=json.dumps, read=json.loads, changes=True),
+    ],
+)
+
+SEGMENTS = Table(
+    "segments",
+    Segment,
+    ["job_id", "number"],
+    [
+        Column("job_id", "TEXT NOT NULL"),
+        Column("number", "INTEGER NOT NULL", "index"),
+        Column("stage", "INTEGER NOT NULL"),
+        Column("start_byte", "INTEGER NOT NULL", "start"),
+        Column("end_byte", "INTEGER NOT NULL", "end"),
+        Column("state", "TEXT NOT NULL", read=SegmentState, changes=True),
+        Column("attempt", "INTEGER NOT NULL", changes=True),
+        Column("owner", "TEXT NOT NULL", changes=True),
+        Column("lease_until", "REAL NOT NULL", changes=True),
+        Column("fragment_key", "TEXT NOT NULL", changes=True),
+        Column("fragment_bytes", "INTEGER NOT NULL", changes=True),
+        Column("result", "TEXT NOT NULL", write=json.dumps, read=json.loads, changes=True),
+    ],
+    end=" WITHOUT ROWID",
+)

@@ -22,7 +22,7 @@ from bytereel.errors import BytereelError, Permanent
 from bytereel.events import body_of
 from bytereel.messages import INTAKE, QUEUES
 from bytereel.model import Message
-from bytereel.ports import Clock
+from bytereel.ports.clock import Clock
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -7,9 +7,10 @@ import typer
 
 from bytereel.cli.options import Force, Json, Workers
 from bytereel.cli.pages.channel_page import COLUMNS, page, row
-from bytereel.cli.printing.output import print_result, shown, table_lines
+from bytereel.cli.printing.output import print_result, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.cores import usable_cores
+from bytereel.logs import shown
 
 if TYPE_CHECKING:
     from bytereel_codec.trials.survey import ChannelSurvey

@@ -22,7 +22,7 @@ def gateway(
     from bytereel.wiring import open_home
 
     settings = load_settings()
-    if not settings.places:
+    if not settings.locations:
         raise Permanent(
             "gateway.no_store",
             "there are no events to take: the inbox is a folder of this machine, which `bytereel up` watches",

@@ -11,9 +11,10 @@ import typer
 
 from bytereel.cli import homes
 from bytereel.cli.options import STANDARD, Force, HomeFolder, JobId, Json
-from bytereel.cli.printing.output import pair_lines, print_result, shown, size_text, table_lines
+from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
-from bytereel.model import Job, JobState
+from bytereel.logs import shown
+from bytereel.model import Job, JobState, ObjectRef
 
 if TYPE_CHECKING:
     from bytereel.settings import Settings
@@ -48,7 +49,12 @@ def jobs(
 def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
     name = str(job["source"]).rpartition("/")[2]
     done = f"{job['progress']:.0%}"
-    return job["id"], job["state"], done, size_text(job["source_bytes"]), _time_text(job["created_at"]), name
+    return job["id"], job["state"], done, _size_text(job["source_bytes"]), _time_text(job["created_at"]), name
+
+
+def _size_text(source_bytes: int | None) -> str:
+    """A source's size, of a sealed job that is done a dash: its table does not know it any more."""
+    return "-" if source_bytes is None else size_text(source_bytes)
 
 
 def _time_text(seconds: float) -> str:
@@ -103,7 +109,7 @@ def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
         {
             "job": job.id,
             "state": f"{job.state} ({values['progress']:.0%}, {job.segments_done} of {job.segments_total} segments)",
-            "source": f"{job.source.key} ({size_text(job.source_bytes)})",
+            "source": f"{job.source.key} ({_size_text(values['source_bytes'])})",
             "to": f"{job.conversion}/{job.profile}",
             "created": _time_text(job.created_at),
             "time": f"{values['seconds']:.2f} s" + (f", {size_text(rate)}/s" if rate else ""),
@@ -133,16 +139,17 @@ def get(
 
     home, _ = homes.opened_existing(folder)
     job = find_job(home.ports.jobs, job_id)
-    name = safe_name(homes.find_output(home, job).key)
+    found = homes.find_output(home, job)
+    name = safe_name(found.ref.key)
     target = Path(name if output is None else output)
     if output is not None and target.is_dir():
         target /= name
     with ProgressBar("copying", hidden=as_json) as progress:
         if output == STANDARD:
-            size = _copy(home, job, StreamTarget(1), progress)
+            size = _copy(home, job, found.ref, StreamTarget(1), progress)
         else:
-            with TargetFile(target, replace=force) as file:
-                size = _copy(home, job, file, progress)
+            with TargetFile(target, replace=force, mode=found.mode) as file:
+                size = _copy(home, job, found.ref, file, progress)
                 file.commit(size)
     values = {"job": job.id, "path": str(target), "bytes": size}
     print_result(
@@ -150,9 +157,9 @@ def get(
     )
 
 
-def _copy(home: "Home", job: Job, target: Any, progress: ProgressBar) -> int:
+def _copy(home: "Home", job: Job, ref: ObjectRef, target: Any, progress: ProgressBar) -> int:
     """Write the job's output to a target of the codec's sinks; return its size. One version of it, or an error."""
-    objects, ref = home.ports.objects, homes.find_output(home, job)
+    objects = home.ports.objects
     buffer = memoryview(bytearray(_COPY_BYTES))
     done = 0
     while count := objects.read_into(ref, done, buffer):

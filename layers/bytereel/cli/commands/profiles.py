@@ -13,6 +13,7 @@ import typer
 from bytereel.cli.options import STANDARD, Json, Parity, Workers
 from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
+from bytereel.conversions.registry import known_profiles
 from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
 
@@ -31,17 +32,6 @@ Colours = Annotated[int | None, typer.Option(help="Of classic16: 4, 16, 64 or 25
 Pixels = Annotated[int | None, typer.Option(help="Of classic16: 1 or 9 pixels a symbol.", show_default="9")]
 Palette = Annotated[str | None, typer.Option(help="Of classic16: yuv or ega.", show_default="yuv")]
 Interleaver = Annotated[str | None, typer.Option(help="Of classic16: rs or xor.", show_default="rs")]
-
-
-def known_profiles(profiles_file: Path | None) -> "dict[str, Profile]":
-    """All profiles by name, the file's among them. Raises: as `load_profiles`."""
-    from bytereel_codec.profiles.profiles import PROFILES
-
-    if profiles_file is None:
-        return dict(PROFILES)
-    from bytereel_codec.profiles.files import load_profiles
-
-    return {**PROFILES, **load_profiles(profiles_file)}
 
 
 def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, Any]) -> "Profile":
@@ -151,8 +141,8 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Say how many pictures a reel will have, how long it will play and about how large it will be."""
+    from bytereel_codec.profiles.geometries import geometry_of_profile
     from bytereel_codec.reel.estimate import estimate as of_source
-    from bytereel_codec.reel.layout import geometry_of_profile
 
     family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
     found = chosen_profile(profile, profiles_file, family)

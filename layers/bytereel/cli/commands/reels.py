@@ -24,6 +24,7 @@ from bytereel.cli.commands.profiles import (
 from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import (
     STANDARD,
+    AllowUnsealed,
     ByteRange,
     DeviceChoice,
     Force,
@@ -45,6 +46,14 @@ from bytereel.errors import Permanent
 if TYPE_CHECKING:
     from bytereel_codec import DecodeReport, EncodeSummary
 
+Preserve = Annotated[
+    bool,
+    typer.Option(
+        "--preserve",
+        help="Keep permissions whatever the umask; in a folder set-user-id and its like too.",
+        show_default=False,
+    ),
+]
 Source = Annotated[str, typer.Argument(metavar="IN", help="A file; - is standard input.")]
 
 
@@ -135,9 +144,11 @@ def decode(
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Write what is left, with zeros for what is lost.", show_default=False)
     ] = False,
+    preserve: Preserve = False,
     reel_id: ReelId = None,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
+    allow_unsealed: AllowUnsealed = False,
     workers: Workers = None,
     device: DeviceChoice = "auto",
     force: Force = False,
@@ -152,6 +163,7 @@ def decode(
     with ProgressBar("decoding", hidden=as_json or (target == STANDARD and sys.stdout.isatty())) as progress:
         options = DecodeOptions(
             secret=read_secret(passphrase_file, key_file),
+            allow_unsealed=allow_unsealed,
             workers=workers or usable_cores(),
             device=Device(device),
             salvage=salvage,
@@ -159,10 +171,13 @@ def decode(
             start=wanted.start,
             end=wanted.end,
             replace=force,
+            preserve=preserve,
             progress=progress,
         )
         report = decode_file(source, target, options)
     seconds = time.monotonic() - started_at
+    if target is None and report.target != report.name:
+        print_note(f"the reel names it {report.name!r}; written as {report.target!r}")
     values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
     print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=target == STANDARD)
     _end_by_loss(report)
@@ -173,6 +188,7 @@ def verify(
     reel_id: ReelId = None,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
+    allow_unsealed: AllowUnsealed = False,
     workers: Workers = None,
     device: DeviceChoice = "auto",
     as_json: Json = False,
@@ -185,6 +201,7 @@ def verify(
     with ProgressBar("verifying", hidden=as_json) as progress:
         options = codec.DecodeOptions(
             secret=read_secret(passphrase_file, key_file),
+            allow_unsealed=allow_unsealed,
             workers=workers or usable_cores(),
             device=Device(device),
             reel_id=reel_id,
@@ -210,8 +227,11 @@ def _end_by_loss(report: "DecodeReport") -> None:
     if not report.lost:
         return
     count = sum(end - start for start, end in report.lost)
-    why = f" ({report.reasons[0]})" if report.reasons else ""
-    print_note(f"{count} bytes of the original are lost: {ranges_text(report.lost)}{why}")
+    why = report.reasons[0] if report.reasons else "its end is not known"
+    if count:
+        print_note(f"{count} bytes of the original are lost: {ranges_text(report.lost)} ({why})")
+    else:
+        print_note(f"nothing proves that this is all of the original: {why}")
     raise typer.Exit(ExitCode.INTEGRITY)
 
 
@@ -227,14 +247,16 @@ def inspect(
     ] = False,
     passphrase_file: PassphraseFile = None,
     key_file: KeyFile = None,
+    allow_unsealed: AllowUnsealed = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Say what a reel says of itself, without reading its payload; or show one of its pictures."""
     if frame is None and output is None and not outline:
-        from bytereel_codec.reading import reel_file as seek
+        from bytereel_codec.reading.inspect import inspect as describe
 
-        found = seek.inspect(source, read_secret(passphrase_file, key_file), reel_id)
+        secret = read_secret(passphrase_file, key_file)
+        found = describe(source, secret, reel_id, allow_unsealed=allow_unsealed)
         print_result(asdict(found), inspected_lines(found), as_json=as_json)
         return
     if frame is None or output is None:

@@ -1,8 +1,6 @@
 """The commands that put the road to work: up, put."""
 
-import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bytereel.cli import homes
-from bytereel.cli.commands.profiles import known_profiles
 from bytereel.cli.options import STANDARD, HomeFolder, Json
-from bytereel.cli.printing.output import pair_lines, print_result, shown
+from bytereel.cli.printing.output import pair_lines, print_result
 from bytereel.cli.printing.progress import ProgressBar
+from bytereel.conversions.registry import profiles_by_conversion
 from bytereel.errors import Permanent
+from bytereel.logs import shown
 from bytereel.model import ObjectInfo, job_id_of
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _COPY_BYTES = 1 << 20
 _DAY_SECONDS = 86400.0
-RESTORE_PROFILES = ("original",)
 
 
 def up(
@@ -68,10 +66,10 @@ def put(
     from bytereel.settings import load_settings
 
     key = _new_key(to, _source_name(file, name), load_settings(home=folder).profiles_file)
-    _check_source(file)
+    mode = _source_mode(file)
     home, _ = homes.opened(folder)
     with ProgressBar("uploading", hidden=as_json) as progress:
-        stored = home.inbox.upload(key, _chunks(file, progress))
+        stored = home.inbox.upload(key, _chunks(file, progress), mode=mode)
     job_id = receive(home.ports, stored, *key.split("/")[:2])
     values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": home.name}
     if not wait:
@@ -94,17 +92,16 @@ def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str
 
 
 def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
-    """A key that no other upload has: `<conversion>/<profile>/<time and chance>/<name>`."""
-    known = {"archive": tuple(known_profiles(profiles_file)), "restore": RESTORE_PROFILES}
+    """A key that no other upload has, for what `--to` says."""
+    from bytereel.operations import UNKNOWN_CONVERSION, UNKNOWN_PROFILE, new_key
+
     conversion, _, profile = to.partition("/")
-    if conversion not in known:
-        raise typer.BadParameter(f"there is no conversion {conversion!r}: {', '.join(known)}", param_hint="--to")
-    profile = profile or known[conversion][0]
-    if profile not in known[conversion]:
-        message = f"{conversion} has no profile {profile!r}: {', '.join(known[conversion])}"
-        raise typer.BadParameter(message, param_hint="--to")
-    unique = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + os.urandom(5).hex()
-    return f"{conversion}/{profile}/{unique}/{name}"
+    try:
+        return new_key(conversion, profile, name, profiles_by_conversion(profiles_file))
+    except Permanent as error:
+        if error.error_id not in (UNKNOWN_CONVERSION, UNKNOWN_PROFILE):
+            raise
+        raise typer.BadParameter(error.message, param_hint="--to") from error
 
 
 def _source_name(file: str, name: str | None) -> str:
@@ -115,10 +112,10 @@ def _source_name(file: str, name: str | None) -> str:
     return name
 
 
-def _check_source(file: str) -> None:
-    """Refuse what cannot be uploaded before a home is made for it."""
+def _source_mode(file: str) -> int | None:
+    """The file's permission bits; refuses what cannot be uploaded before a home is made for it."""
     if file == STANDARD:
-        return
+        return None
     from bytereel_codec.files.ranged import FileReader
 
     if Path(file).is_dir():
@@ -128,7 +125,8 @@ def _check_source(file: str) -> None:
             hint="`bytereel encode` takes folders; or pipe it: tar c FOLDER | bytereel put - --name FOLDER.tar",
             path=file,
         )
-    FileReader(file).close()
+    with FileReader(file) as reader:
+        return reader.mode
 
 
 def _chunks(file: str, progress: ProgressBar) -> Iterator[bytes | memoryview]:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bytereel.cli.commands.profiles import ProfilesFile, known_profiles
+from bytereel.cli.commands.profiles import ProfilesFile
 from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import STANDARD, Json, Workers, parse_range
 from bytereel.cli.printing.output import print_note, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
+from bytereel.conversions.registry import known_profiles
 from bytereel.cores import usable_cores
 
 if TYPE_CHECKING:
+    from bytereel_codec.frame.geometry import ReelGeometry
     from bytereel_codec.profiles.profiles import Profile
-    from bytereel_codec.reel.layout import AnyGeometry
     from bytereel_codec.trials.rehearsal import Trial
 
 _NOTHING = "nothing"
@@ -110,9 +111,9 @@ class _Loop:
     def _bytes_wanted(self, size: int | None) -> int:
         return max(self._share(profile, size)[1] for profile in self._profiles)
 
-    def _share(self, profile: "Profile", size: int | None) -> "tuple[AnyGeometry, int]":
+    def _share(self, profile: "Profile", size: int | None) -> "tuple[ReelGeometry, int]":
         """The picture size that the whole source would get, and how many of its bytes are tried."""
-        from bytereel_codec.reel.layout import geometry_of_profile
+        from bytereel_codec.profiles.geometries import geometry_of_profile
         from bytereel_codec.trials.rehearsal import sample_bytes_for
 
         geometry = geometry_of_profile(profile, None, size)

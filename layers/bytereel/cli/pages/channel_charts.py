@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bytereel.cli.printing.output import shown
+from bytereel.logs import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,10 +42,10 @@ def labels_of(parts: Sequence[tuple[str, int]]) -> dict[int, str]:
     total = sum(count for _, count in parts)
     each, start, free_from, labels = max(1, -(-total // BARS_MAX)), 0, 0.0, {}
     for name, count in parts:
-        place = start // each * each * _WIDTH / total
-        if place >= free_from:
+        x = start // each * each * _WIDTH / total
+        if x >= free_from:
             labels[start // each] = name
-            free_from = place + _LABEL_WIDTH
+            free_from = x + _LABEL_WIDTH
         start += count
     return labels
 

@@ -153,15 +153,15 @@ def _facts(survey: "ChannelSurvey") -> dict[str, str]:
 
 
 def _placement_text(survey: "ChannelSurvey") -> str:
-    place, (width, height) = survey.placement, survey.video_size
+    placement, (width, height) = survey.placement, survey.video_size
     video = f"in a video of {width} x {height}"
-    if place.is_identity and (width, height) == (place.raster.width, place.raster.height):
+    if placement.is_identity and (width, height) == (placement.raster.width, placement.raster.height):
         return f"as written, {video}"
-    left, top, right, bottom = place.visible
+    left, top, right, bottom = placement.visible
     framed = "" if (left, top, right, bottom) == (0, 0, width, height) else ", with a frame around it"
-    if place.is_shift:
-        return f"shifted by {place.x:+.0f}, {place.y:+.0f} pixels {video}{framed}"
-    scale = f"{place.width:.2f} x {place.height:.2f} pixels at {place.x:.2f}, {place.y:.2f}"
+    if placement.is_shift:
+        return f"shifted by {placement.x:+.0f}, {placement.y:+.0f} pixels {video}{framed}"
+    scale = f"{placement.width:.2f} x {placement.height:.2f} pixels at {placement.x:.2f}, {placement.y:.2f}"
     return f"scaled to {scale} {video}{framed}"
 
 

@@ -1,7 +1,7 @@
 """What commands say: a result as text or as one JSON object on standard output, an error on standard error.
 
 Where standard output carries the data itself (`-`), the result goes to standard error too. Names come out of reels and
-from other people, so nothing is printed that could move the cursor or break a line: see `shown`.
+from other people, so nothing is printed that could move the cursor or break a line: see `shown` of `logs`.
 """
 
 import json
@@ -9,19 +9,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+from bytereel.cli.printing.hints import hint_for
 from bytereel.errors import BytereelError
+from bytereel.logs import shown
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 _WIDE = 10_000
-
-
-def shown(text: str) -> str:
-    """The text on one line, with control characters, invisible ones and undecodable bytes as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode("ascii") for each in text
-    )
 
 
 def size_text(count: int) -> str:
@@ -74,7 +67,9 @@ def print_error(error: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_failure(error: BytereelError, *, as_json: bool) -> None:
     """Print an error of the families."""
-    print_error(error.to_dict(), as_json=as_json)
+    values = error.to_dict()
+    hint = hint_for(values)
+    print_error({**values, "hint": hint} if hint else values, as_json=as_json)
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -1,12 +1,14 @@
 """What encode, decode, verify and inspect say of reels, as lines of text. `values` is what they say as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bytereel.cli.printing.output import pair_lines, ranges_text, rate_text, size_text
 
 if TYPE_CHECKING:
     from bytereel_codec import DecodeReport, EncodeSummary, ReelDescription
+
+_SHOWN = 8
 
 
 def encoded_lines(summary: "EncodeSummary", values: Mapping[str, Any]) -> list[str]:
@@ -51,8 +53,14 @@ def _proof(report: "DecodeReport") -> dict[str, object]:
         "digest": report.digest,
         "recovered": f"{report.recovered_frames} pictures, from parity" if report.recovered_frames else None,
         "corrected": f"{report.corrected_bytes} bytes, by parity in the pictures" if report.corrected_bytes else None,
-        "lost": ranges_text(report.lost) if report.lost else None,
+        "lost": ranges_text([each for each in report.lost if each[0] < each[1]]) or None,
+        "beside it": _beside(report.others),
     }
+
+
+def _beside(others: Sequence[str]) -> str | None:
+    """The other reels of which a file holds frames."""
+    return f"frames of reel {', '.join(other[:12] for other in others[:_SHOWN])}" if others else None
 
 
 def inspected_lines(found: "ReelDescription") -> list[str]:
@@ -81,6 +89,7 @@ def inspected_lines(found: "ReelDescription") -> list[str]:
             "protected": f"by {found.protection}" if found.protection else None,
             "frames": f"{found.frames_found} of data{missing}",
             "segments": f"{found.segments} of up to {found.frames_per_segment} frames",
+            "beside it": _beside(found.others),
             "parity": f"{parity}, across segments" if found.parity_columns else "none across segments",
         }
     )

@@ -7,11 +7,12 @@ tried again at the next invocation.
 from dataclasses import dataclass
 from functools import cache
 
+from bytereel.conversions.registry import load_conversions
 from bytereel.errors import Permanent
-from bytereel.ports import Ports
+from bytereel.ports.ports import Ports
 from bytereel.routing import Conversions
 from bytereel.settings import PREFIX, Settings, load_settings
-from bytereel.wiring import Home, load_conversions, open_home
+from bytereel.wiring import Home, open_home
 from bytereel.workers.delivery import Delivery, DeliveryLimits
 from bytereel.workers.owners import new_owner
 
@@ -58,9 +59,10 @@ def open_road() -> Road:
 
 
 def road_of(settings: Settings, home: Home, conversions: Conversions) -> Road:
-    """The road on a home that is open already; its ports are counted as metrics."""
+    """The road on a home that is open already; its ports are counted as metrics, sizes only where nothing is sealed."""
     limits = DeliveryLimits(settings.lease_seconds, settings.deliveries_max, settings.deaths_max)
-    return Road(settings, home, Delivery(counted(home.ports), conversions, new_owner(), limits))
+    seals = settings.passphrase_file is not None or settings.key_file is not None
+    return Road(settings, home, Delivery(counted(home.ports, sizes=not seals), conversions, new_owner(), limits))
 
 
 @cache

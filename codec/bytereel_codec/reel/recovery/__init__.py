@@ -1,0 +1,1 @@
+"""Lost data frames from parity."""
