@@ -20,14 +20,15 @@ from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.libav.pictures import shown_pictures
 from bytereel_codec.libav.recode import recode
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
+from bytereel_codec.profiles.geometries import geometry_of_profile
 from bytereel_codec.profiles.profiles import PROFILES
 from bytereel_codec.profiles.recipes import Recipe
-from bytereel_codec.reel.layout import geometry_of_profile
 from bytereel_codec.trials.rehearsal import sample_bytes_for
 from bytereel_codec.trials.survey import ChannelSurvey, survey_channel
 
 from bench.channel_rows import ENCODE_MIN, measure_parity, measure_symbols, measure_youbit
-from bench.measure import Place, random_file
+from bench.channel_seeds import measure_seeds
+from bench.measure import Scratch, core_seconds_so_far, random_file
 from bench.rows import Row
 
 Measurement = Callable[[], Iterator[Row]]
@@ -96,20 +97,23 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
-def measurements(place: Place, *, quick: bool) -> dict[str, Measurement]:
+def measurements(scratch: Scratch, *, quick: bool) -> dict[str, Measurement]:
     """Every measurement by its name. `quick`: small pictures and few, at which no bound but survival counts."""
     found: dict[str, Measurement] = {}
     for name in TARGETS:
-        found[f"survival-{name}"] = partial(measure_survival, place, name, quick=quick)
+        found[f"survival-{name}"] = partial(measure_survival, scratch, name, quick=quick)
+    for name, target in TARGETS.items():
+        hardest = target.survives[-1].replace(_SMALLER, _QUICK_SMALLER) if quick else target.survives[-1]
+        found[f"seeds-{name}"] = partial(measure_seeds, scratch, name, _geometry(name, quick), hardest)
     for name in TARGETS:
-        found[f"cost-{name}"] = partial(measure_cost, place, name, quick=quick)
+        found[f"cost-{name}"] = partial(measure_cost, scratch, name, quick=quick)
     for name in TARGETS:
         geometry = _geometry(name, quick)
         found[f"symbols-{name}"] = partial(measure_symbols, name, geometry.channel, geometry.raster, is_bound=not quick)
     parities = {_geometry(name, quick).channel.modulation.parity for name in TARGETS}
     for parity in sorted(parities | set(ENCODE_MIN)):
         found[f"parity-{parity}"] = partial(measure_parity, parity, _COLUMNS[quick], is_bound=not quick)
-    found["youbit"] = partial(measure_youbit, place)
+    found["youbit"] = partial(measure_youbit, scratch)
     return found
 
 
@@ -142,15 +146,15 @@ class Fate:
     decode_seconds: float
 
 
-def measure_survival(place: Place, name: str, *, quick: bool = False, recipes: Sequence[str] = ()) -> Iterator[Row]:
+def measure_survival(scratch: Scratch, name: str, *, quick: bool = False, recipes: Sequence[str] = ()) -> Iterator[Row]:
     """One burst of random bytes through each re-encode, or through `recipes`. The reel is the same in every run."""
     target, geometry = TARGETS[name], _geometry(name, quick)
     size = sample_bytes_for(geometry) if quick else _burst_bytes(geometry)
-    source, reel, delivered = place.fresh("source"), place.fresh("reel.mp4"), place.path / "delivered"
+    source, reel, delivered = scratch.fresh("source"), scratch.fresh("reel.mp4"), scratch.path / "delivered"
     source.write_bytes(np.random.default_rng(0).bytes(size))
     random = np.random.default_rng(1).bytes
     encode_file(source, reel, EncodeOptions(profile=name, geometry=geometry, created="", random=random))
-    decode_file(reel, place.path / "back")  # loads the kernels
+    decode_file(reel, scratch.path / "back")  # loads the kernels
     section = (
         f"Survival: {name}, {geometry.name} at {geometry.frames_per_second}/s, {size / 1e6:.1f} MB of random bytes"
     )
@@ -158,7 +162,7 @@ def measure_survival(place: Place, name: str, *, quick: bool = False, recipes: S
     for recipe in recipes or (*target.survives, *target.beyond):
         done = recipe.replace(_SMALLER, _QUICK_SMALLER) if quick else recipe
         recode(reel, delivered, Recipe.parse(done), threads=_threads())
-        fates[recipe] = _fate(source, delivered, place.path / "back")
+        fates[recipe] = _fate(source, delivered, scratch.path / "back")
         must_hold = recipe in target.survives
         yield _survival_row(section, done, fates[recipe], must_hold)
     rates = {recipe: size / fates[recipe].decode_seconds / 1e6 for recipe in fates if recipe in target.survives}
@@ -168,7 +172,7 @@ def measure_survival(place: Place, name: str, *, quick: bool = False, recipes: S
         note = f"of a core; {slowest}; the bound is on the reel as written"
         yield Row(section, what, rates[slowest], "MB/s", note=note)
     for file in ("source", "reel.mp4", "delivered", "back"):
-        place.fresh(file)
+        scratch.fresh(file)
 
 
 def _threads() -> int:
@@ -179,12 +183,12 @@ def _threads() -> int:
 def _fate(source: Path, delivered: Path, back: Path) -> Fate:
     """Decode a platform's video as far as it goes, compare, and look at every codeword."""
     is_whole = False
-    started_at = time.process_time()
+    started_at = core_seconds_so_far()
     try:
         is_whole = decode_file(delivered, back, DecodeOptions(salvage=True)).whole
     except BytereelError:
         back.write_bytes(b"")
-    seconds = time.process_time() - started_at
+    seconds = core_seconds_so_far() - started_at
     wrong = _differing(np.fromfile(source, np.uint8), np.fromfile(back, np.uint8))
     return Fate(
         source.stat().st_size,
@@ -226,26 +230,26 @@ def _survival_row(section: str, recipe: str, fate: Fate, must_hold: bool) -> Row
     return Row(section, recipe, fate.wrong_bytes, "B wrong", at_most=bound, note="; ".join(told))
 
 
-def measure_cost(place: Place, name: str, *, quick: bool = False) -> Iterator[Row]:
+def measure_cost(scratch: Scratch, name: str, *, quick: bool = False) -> Iterator[Row]:
     """Expansion and rates of a source of several full bursts. Raises: RuntimeError where other bytes come back."""
     geometry = _geometry(name, quick)
     size = (sample_bytes_for(geometry) if quick else _burst_bytes(geometry)) * (2 if quick else _BURSTS)
-    source, reel, back = place.fresh("source"), place.path / "reel.mp4", place.path / "back"
+    source, reel, back = scratch.fresh("source"), scratch.path / "reel.mp4", scratch.path / "back"
     encode_file(random_file(source, 8192), reel, EncodeOptions(profile=name, geometry=geometry))
     decode_file(reel, back)  # loads the kernels
     random_file(source, size)
     rounds = [_round(source, reel, back, geometry) for _ in range(1 if quick else 2)]
-    started_at = time.process_time()
+    started_at = core_seconds_so_far()
     with reel.open("rb") as video:
         sum(1 for _ in shown_pictures(video))
-    bare_rate = size / (time.process_time() - started_at) / 1e6
+    bare_rate = size / (core_seconds_so_far() - started_at) / 1e6
     if back.read_bytes() != source.read_bytes():
         raise RuntimeError(f"{name}: the bytes that came back are others")
     section = f"Cost: {name} at {geometry.name}, {size / 1e6:.1f} MB of random bytes"
     yield from _cost_rows(section, size, reel.stat().st_size, rounds, None if quick else TARGETS[name])
     yield Row(section, "libavcodec alone, the same reel", bare_rate, "MB/s", note="the limit of decode, of a core")
     for file in (source, reel, back):
-        place.fresh(file.name)
+        scratch.fresh(file.name)
 
 
 Seconds = dict[tuple[str, int], tuple[float, float]]
@@ -255,12 +259,12 @@ def _round(source: Path, reel: Path, back: Path, geometry: BurstGeometry) -> Sec
     """Seconds of CPU and by the clock of encoding and decoding with one worker, then with two."""
     seconds: Seconds = {}
     for work, workers in _WORKS:
-        core_at, clock_at = time.process_time(), time.perf_counter()
+        core_at, clock_at = core_seconds_so_far(), time.perf_counter()
         if work == "encode":
             encode_file(source, reel, EncodeOptions(profile=geometry.profile, geometry=geometry, workers=workers))
         else:
             decode_file(reel, back, DecodeOptions(workers=workers))
-        seconds[work, workers] = time.process_time() - core_at, time.perf_counter() - clock_at
+        seconds[work, workers] = core_seconds_so_far() - core_at, time.perf_counter() - clock_at
     return seconds
 
 

@@ -20,7 +20,7 @@ from bytereel_codec.channel.symbols.modulator import Bytes
 from bytereel_codec.codes.reed_solomon import correct, encode
 from bytereel_codec.profiles.profiles import Channel
 
-from bench.measure import MEBIBYTE, Place, random_file, run_process
+from bench.measure import MEBIBYTE, Scratch, random_file, run_process
 from bench.rows import Row
 
 # MB/s of a core: DCT render and demodulate, cells render and classify; RS(255, 255 - parity), of data, encoded and
@@ -151,9 +151,9 @@ def _reedsolo_rows(section: str, matrix: Bytes, damage: Bytes, parity: int, own:
         yield Row(section, what, rate, "MB/s", note=note)
 
 
-def measure_youbit(place: Place) -> Iterator[Row]:
+def measure_youbit(scratch: Scratch) -> Iterator[Row]:
     """YouBit's own command on random bytes where it installs and runs; else why not, and what was measured before."""
-    folder = place.fresh("youbit")
+    folder = scratch.fresh("youbit")
     folder.mkdir()
     source = random_file(folder / "source", _YOUBIT_BYTES)
     try:
@@ -164,7 +164,7 @@ def measure_youbit(place: Place) -> Iterator[Row]:
     except (OSError, subprocess.TimeoutExpired, zipfile.BadZipFile) as error:
         rows = list(_youbit_rows_before(type(error).__name__))
     yield from rows
-    place.fresh("youbit")
+    scratch.fresh("youbit")
 
 
 def _installed(folder: Path) -> Path:

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.measure import COMMAND, MEBIBYTE, Place, median, random_file, run_process
+from bench.measure import COMMAND, MEBIBYTE, Scratch, median, random_file, run_process
 from bench.rows import Row
 
 if TYPE_CHECKING:
-    from bytereel.ports import Ports
+    from bytereel.ports.ports import Ports
 
     from localstack.emulate import Emulation
 
@@ -50,13 +50,13 @@ def cloud_in(folder: Path, *, functions: bool) -> "Iterator[Emulation]":
             os.environ.update(before)
 
 
-def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
+def measure_cores(scratch: Scratch, size: int, rounds: int) -> Iterator[Row]:
     """Core seconds of `put`, and of the road until all is done: on a home folder and in the cloud, in turns."""
-    source = random_file(place.fresh("source"), size)
+    source = random_file(scratch.fresh("source"), size)
     embedded, cloud = [], []
-    with cloud_in(place.fresh("cloud"), functions=False) as running:
+    with cloud_in(scratch.fresh("cloud"), functions=False) as running:
         for _ in range(rounds):
-            home = {**dict.fromkeys(running.environment, ""), "BYTEREEL_HOME": str(place.fresh("home"))}
+            home = {**dict.fromkeys(running.environment, ""), "BYTEREEL_HOME": str(scratch.fresh("home"))}
             embedded.append(_core_seconds(source, home))
             cloud.append(_core_seconds(source, running.environment))
     section = f"The road on an emulated cloud, {size // MEBIBYTE} MiB, one worker"
@@ -70,7 +70,7 @@ def measure_cores(place: Place, size: int, rounds: int) -> Iterator[Row]:
     sums = [min(sum(each) for each in measured) for measured in (embedded, cloud)]
     yield Row(section, "cloud / home folder: both together", sums[1] / sums[0], "x", note="the upload is a client's")
     for name in ("source", "home", "cloud"):
-        place.fresh(name)
+        scratch.fresh(name)
 
 
 def _core_seconds(source: Path, environment: Mapping[str, str]) -> tuple[float, float]:
@@ -81,12 +81,12 @@ def _core_seconds(source: Path, environment: Mapping[str, str]) -> tuple[float, 
     return put.core_seconds, up.core_seconds
 
 
-def measure_moved(place: Place, size: int) -> Iterator[Row]:
+def measure_moved(scratch: Scratch, size: int) -> Iterator[Row]:
     """Bytes through the encoders and the finalizer, and rows written, for one large file."""
     from bytereel.messages import FINALIZE, INTAKE
 
-    source = random_file(place.fresh("source"), size)
-    with cloud_in(place.fresh("cloud"), functions=False) as running:
+    source = random_file(scratch.fresh("source"), size)
+    with cloud_in(scratch.fresh("cloud"), functions=False) as running:
         run_process([COMMAND, "put", source], running.environment)
         counts = _Counts()
         with counts.counting(running) as (ports, deliver):
@@ -108,8 +108,8 @@ def measure_moved(place: Place, size: int) -> Iterator[Row]:
     writes = sum(step["rows"] for _, step in steps) / len(segments)
     yield Row(section, "rows written to DynamoDB, a segment", writes, "", WRITES_MAX, 1.0)
     yield Row(section, "scans", sum(step["Scan"] for _, step in steps), "", 0)
-    place.fresh("source")
-    place.fresh("cloud")
+    scratch.fresh("source")
+    scratch.fresh("cloud")
 
 
 def _run_all(ports: "Ports", deliver: Any, counts: "_Counts") -> Sequence[tuple[str, Counter[str]]]:
@@ -135,7 +135,8 @@ class _Counts:
     def counting(self, running: "Emulation") -> Iterator[tuple["Ports", Any]]:
         """The ports of the running cloud, counted, and what delivers a message to its step."""
         from bytereel.adapters import aws
-        from bytereel.wiring import load_conversions, open_home
+        from bytereel.conversions.registry import load_conversions
+        from bytereel.wiring import open_home
         from bytereel.workers.delivery import Delivery, DeliveryLimits
 
         made, original = [], aws.make_client
@@ -178,14 +179,14 @@ def _rows_of(operation: str, body: Any) -> int:
     return _WRITES.get(operation, 0)
 
 
-def measure_heard(place: Place, rounds: int) -> Iterator[Row]:
+def measure_heard(scratch: Scratch, rounds: int) -> Iterator[Row]:
     """From the end of an upload by boto3 to the job's row, the functions warm, small files."""
-    with cloud_in(place.fresh("cloud"), functions=True) as running:
+    with cloud_in(scratch.fresh("cloud"), functions=True) as running:
         seconds = [_heard_seconds(running, number) for number in range(rounds + 1)][1:]
     section = "An upload that the bucket tells of, the functions behind the runtime API"
     note = f"middle of {rounds}; the slowest {max(seconds):.2f}"
     yield Row(section, "from upload to the job's row", median(seconds), "s", HEARD_SECONDS_MAX, note=note)
-    place.fresh("cloud")
+    scratch.fresh("cloud")
 
 
 def _heard_seconds(running: "Emulation", number: int) -> float:
@@ -196,7 +197,7 @@ def _heard_seconds(running: "Emulation", number: int) -> float:
     ports = open_home(running.settings).ports
     key = f"heard-{number}"
     client = make_client("s3", endpoint_url=running.settings.endpoint_url, region=running.settings.region)
-    client.put_object(Bucket=running.settings.places[INBOX].bucket, Key=key, Body=b"small")
+    client.put_object(Bucket=running.settings.locations[INBOX].bucket, Key=key, Body=b"small")
     started_at = time.monotonic()
     info = ports.objects.stat(ObjectRef(INBOX, key))
     assert info is not None, "the store has what it took"

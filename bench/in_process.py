@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
 
-from bench.measure import MEBIBYTE, Place, run_process
+from bench.measure import MEBIBYTE, Scratch, run_process
 from bench.speed import NAMES, digest_command
 
 
-def main(source: Path, place: Place, rounds: int) -> None:
+def main(source: Path, scratch: Scratch, rounds: int) -> None:
     """Run each in turns and print."""
-    reel, back = place.path / "reel.mp4", place.path / "back"
+    reel, back = scratch.path / "reel.mp4", scratch.path / "back"
     runs: dict[str, list[float]] = {name: [] for name in ("openssl dgst -sha256", *NAMES)}
     works: list[tuple[str, Path | None, Callable[[], object]]] = [
         ("openssl dgst -sha256", None, lambda: run_process(digest_command(source))),
@@ -29,16 +29,16 @@ def main(source: Path, place: Place, rounds: int) -> None:
     for number in range(rounds + 1):
         for name, target, work in works:
             if target is not None:
-                place.fresh(target.name)
-                place.warm(source.stat().st_size + 32 * MEBIBYTE)
+                scratch.fresh(target.name)
+                scratch.warm(source.stat().st_size + 32 * MEBIBYTE)
             started_at = time.perf_counter()
             work()
             if number > 0:  # the first round loads the kernels
                 runs[name].append(time.perf_counter() - started_at)
-    place.fresh(reel.name)
-    place.fresh(back.name)
+    scratch.fresh(reel.name)
+    scratch.fresh(back.name)
     print(json.dumps(runs))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Place(Path(sys.argv[2]), on_ram=sys.argv[3] == "ram"), int(sys.argv[4]))
+    main(Path(sys.argv[1]), Scratch(Path(sys.argv[2]), on_ram=sys.argv[3] == "ram"), int(sys.argv[4]))

@@ -7,14 +7,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 COMMAND = str(Path(sys.executable).with_name("bytereel"))
 MEBIBYTE = 1 << 20
 RAM_DISK = Path("/dev/shm")
 _KIB_OF_MAXRSS = 1 if sys.platform == "darwin" else 1024
+
+
+def core_seconds_so_far() -> float:
+    """Seconds of cores that this process has taken, and all that it started: foreign videos are read by children."""
+    of_those_that_ended = os.times()
+    total = time.process_time() + of_those_that_ended.children_user + of_those_that_ended.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,7 @@ def run_process(command: Sequence[str | Path], environment: Mapping[str, str] | 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Scratch:
     """Where the files of a run lie; `on_ram` where that is a RAM disk."""
 
     path: Path
@@ -77,11 +90,11 @@ class Place:
 
 
 @contextmanager
-def working_place(needed_bytes: int) -> Iterator[Place]:
+def working_place(needed_bytes: int) -> Iterator[Scratch]:
     """A folder on the RAM disk where that has the room, else on the disk of temporary files; removed at the end."""
     on_ram = RAM_DISK.is_dir() and shutil.disk_usage(RAM_DISK).free > needed_bytes * 1.1
     with tempfile.TemporaryDirectory(prefix="bytereel-bench-", dir=RAM_DISK if on_ram else None) as folder:
-        yield Place(Path(folder), on_ram)
+        yield Scratch(Path(folder), on_ram)
 
 
 def random_file(path: Path, size: int) -> Path:

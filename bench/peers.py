@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from bench.measure import Place, random_file
+from bench.measure import Scratch, random_file
 from bench.rows import Row
 
 WIDTH, HEIGHT = 1920, 1080
@@ -16,11 +16,11 @@ PEERS = {
 }
 
 
-def measure(place: Place, size: int) -> Iterator[Row]:
+def measure(scratch: Scratch, size: int) -> Iterator[Row]:
     """Rates and expansions on `size` random bytes, and those of bytereel on the same."""
     from bytereel_codec import DecodeOptions, EncodeOptions, decode_file, encode_file
 
-    source, reel, back = random_file(place.fresh("source"), size), place.fresh("reel.mp4"), place.fresh("back")
+    source, reel, back = random_file(scratch.fresh("source"), size), scratch.fresh("reel.mp4"), scratch.fresh("back")
     summary = encode_file(source, reel, EncodeOptions(workers=1))
     seconds = [_seconds_of(lambda: encode_file(source, reel, EncodeOptions(workers=1))) for _ in range(3)]
     decoding = [_seconds_of(lambda: decode_file(reel, back, DecodeOptions(workers=1))) for _ in range(3)]
@@ -28,7 +28,7 @@ def measure(place: Place, size: int) -> Iterator[Row]:
     yield from _rows("bytereel archive", *own, summary.expansion, own)
     content = source.read_bytes()
     for name, (codec, options) in PEERS.items():
-        file = place.fresh("peer.mkv")
+        file = scratch.fresh("peer.mkv")
         pictures = len(content) // PICTURE_BYTES
         used = pictures * PICTURE_BYTES
         encoding = _encode(content, pictures, str(file), codec, options)
@@ -36,7 +36,7 @@ def measure(place: Place, size: int) -> Iterator[Row]:
         rates = used / encoding / 1e6, used / _decode(content, str(file)) / 1e6
         yield from _rows(name, *rates, expansion, own)
     for each in ("source", "reel.mp4", "back", "peer.mkv"):
-        place.fresh(each)
+        scratch.fresh(each)
 
 
 def _rows(name: str, encoding: float, decoding: float, expansion: float, own: tuple[float, float]) -> Iterator[Row]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.measure import COMMAND, MEBIBYTE, Place, random_file, run_process
+from bench.measure import COMMAND, MEBIBYTE, Scratch, random_file, run_process
 from bench.rows import Row
 
 if TYPE_CHECKING:
@@ -19,29 +19,29 @@ RANGE_PERCENT_MAX = 1.0
 TEXT = b"It was a bright cold day in April, and the clocks were striking thirteen.\n"
 
 
-def measure_start(place: Place, rounds: int) -> Iterator[Row]:
+def measure_start(scratch: Scratch, rounds: int) -> Iterator[Row]:
     """`--help`, and the first encode on a machine: with an empty cache of compiled kernels."""
     helps = [run_process([COMMAND, "--help"]).seconds for _ in range(rounds)]
     yield Row("Start", "bytereel --help", min(helps), "s", HELP_SECONDS_MAX)
-    source = random_file(place.fresh("small"), 1024)
-    reel = place.path / "small.mp4"
+    source = random_file(scratch.fresh("small"), 1024)
+    reel = scratch.path / "small.mp4"
     command: list[str | Path] = [COMMAND, "encode", source, reel, "--force", "--json"]
-    back: list[str | Path] = [COMMAND, "decode", reel, place.path / "back", "--force", "--json"]
+    back: list[str | Path] = [COMMAND, "decode", reel, scratch.path / "back", "--force", "--json"]
     for name, words in (("encode", command), ("decode", back)):
-        with tempfile.TemporaryDirectory(dir=place.path) as cache:
+        with tempfile.TemporaryDirectory(dir=scratch.path) as cache:
             first = run_process(words, {"NUMBA_CACHE_DIR": cache}).seconds
         warm = min(run_process(words).seconds for _ in range(rounds))
         yield Row("Start", f"{name} of 1 KiB, kernels compiled before", warm, "s")
         yield Row("Start", f"the first {name} waits for compiling", first - warm, "s", COMPILE_SECONDS_MAX)
     for file in ("small", "small.mp4", "back"):
-        place.fresh(file)
+        scratch.fresh(file)
 
 
-def measure_expansion(place: Place, size: int) -> Iterator[Row]:
+def measure_expansion(scratch: Scratch, size: int) -> Iterator[Row]:
     """Bytes of the reel for each of the source: random bytes as they come, the others with compression off."""
     from bytereel_codec import EncodeOptions, encode_file
 
-    source, reel = random_file(place.fresh("source"), size), place.fresh("reel.mp4")
+    source, reel = random_file(scratch.fresh("source"), size), scratch.fresh("reel.mp4")
     summary = encode_file(source, reel, EncodeOptions(workers=2))
     what = f"{size // MEBIBYTE} MiB of random bytes"
     yield Row("Expansion, no parity", what, summary.expansion, "x", EXPANSION_MAX)
@@ -52,23 +52,23 @@ def measure_expansion(place: Place, size: int) -> Iterator[Row]:
         yield Row("Expansion, no parity", what, summary.expansion, "x", EXPANSION_MAX)
     summary = encode_file(source, reel, EncodeOptions(workers=2))
     yield Row("Expansion, no parity", "the same text, compressed", summary.expansion, "x")
-    small = random_file(place.fresh("source"), 1024)
-    place.fresh("reel.mp4")
+    small = random_file(scratch.fresh("source"), 1024)
+    scratch.fresh("reel.mp4")
     summary = encode_file(small, reel)
     yield Row("The smallest reels", "1 KiB of random bytes", summary.reel_bytes / 1024, "KiB", SMALL_REEL_KIB_MAX)
     pictures = _decoded_pictures(reel)
     what = "pictures of it that libavcodec plays"
     yield Row("The smallest reels", what, pictures, "", at_least=summary.pictures)
-    place.fresh("source")
-    place.fresh("reel.mp4")
+    scratch.fresh("source")
+    scratch.fresh("reel.mp4")
 
 
-def measure_range(place: Place, size: int) -> Iterator[Row]:
+def measure_range(scratch: Scratch, size: int) -> Iterator[Row]:
     """What `open_reel` reads for 1 MiB from the middle, the opening included."""
     from bytereel_codec import EncodeOptions, encode_file, open_reel
     from bytereel_codec.files.ranged import FileReader
 
-    source, reel = random_file(place.fresh("source"), size), place.fresh("reel.mp4")
+    source, reel = random_file(scratch.fresh("source"), size), scratch.fresh("reel.mp4")
     encode_file(source, reel, EncodeOptions(workers=2))
     with FileReader(reel) as file:
         counting = _CountingReader(file)
@@ -81,8 +81,8 @@ def measure_range(place: Place, size: int) -> Iterator[Row]:
     what = f"open_reel: 1 MiB of {size // MEBIBYTE} MiB reads, of the reel"
     bound = RANGE_PERCENT_MAX if size >= 512 * MEBIBYTE else None  # a picture alone is more of a smaller reel
     yield Row("Random access", what, share, "%", bound if right else 0.0, note=note)
-    place.fresh("source")
-    place.fresh("reel.mp4")
+    scratch.fresh("source")
+    scratch.fresh("reel.mp4")
 
 
 class _CountingReader:

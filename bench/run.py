@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import cloud, peers, reels, road, speed
-from bench.measure import MEBIBYTE, Place, working_place
+from bench import cloud, embedded, peers, reels, speed
+from bench.measure import MEBIBYTE, Scratch, working_place
 from bench.report import TITLES, machine_facts, write
 from bench.rows import Row, as_text
 
@@ -47,10 +47,10 @@ def main() -> int:
     scale = QUICK if chosen.quick else FULL
     started_at = time.monotonic()
     rows: list[Row] = []
-    with working_place(_COPIES_HELD * scale.large_bytes) as place:
-        facts = machine_facts(on_ram=place.on_ram)
+    with working_place(_COPIES_HELD * scale.large_bytes) as scratch:
+        facts = machine_facts(on_ram=scratch.on_ram)
         print(f"{facts['cpu']}, {facts['cores']} cores; files on {facts['files_on']}", flush=True)
-        for row in _measured(chosen.suite, place, scale, chosen.only):
+        for row in _measured(chosen.suite, scratch, scale, chosen.only):
             if not rows or rows[-1].section != row.section:
                 print(f"\n{row.section}")
             rows.append(row)
@@ -64,29 +64,29 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def _measured(suite: str, place: Place, scale: Scale, only: str) -> Iterator[Row]:
+def _measured(suite: str, scratch: Scratch, scale: Scale, only: str) -> Iterator[Row]:
     """Every measurement. The first ones start processes whose memory counts, so this one must still be small."""
     suites: dict[str, dict[str, Callable[[], Iterator[Row]]]] = {
         "archive": {
-            "speed": lambda: speed.measure(place, scale.large_bytes, scale.rounds),
-            "start": lambda: reels.measure_start(place, scale.rounds),
-            "expansion": lambda: reels.measure_expansion(place, scale.middle_bytes),
-            "range": lambda: reels.measure_range(place, scale.large_bytes),
-            "large": lambda: road.measure_large(place, scale.large_bytes, scale.rounds),
-            "small": lambda: road.measure_small(place, 2 * scale.rounds),
-            "many": lambda: road.measure_many(place, scale.files),
-            "peers": lambda: peers.measure(place, scale.peer_bytes),
+            "speed": lambda: speed.measure(scratch, scale.large_bytes, scale.rounds),
+            "start": lambda: reels.measure_start(scratch, scale.rounds),
+            "expansion": lambda: reels.measure_expansion(scratch, scale.middle_bytes),
+            "range": lambda: reels.measure_range(scratch, scale.large_bytes),
+            "large": lambda: embedded.measure_large(scratch, scale.large_bytes, scale.rounds),
+            "small": lambda: embedded.measure_small(scratch, 2 * scale.rounds),
+            "many": lambda: embedded.measure_many(scratch, scale.files),
+            "peers": lambda: peers.measure(scratch, scale.peer_bytes),
         },
         "cloud": {
-            "cores": lambda: cloud.measure_cores(place, scale.middle_bytes, scale.rounds),
-            "moved": lambda: cloud.measure_moved(place, scale.large_bytes),
-            "heard": lambda: cloud.measure_heard(place, 2 * scale.rounds),
+            "cores": lambda: cloud.measure_cores(scratch, scale.middle_bytes, scale.rounds),
+            "moved": lambda: cloud.measure_moved(scratch, scale.large_bytes),
+            "heard": lambda: cloud.measure_heard(scratch, 2 * scale.rounds),
         },
     }
     if suite == "channel":
         from bench import channel
 
-        suites[suite] = dict(channel.measurements(place, quick=scale is QUICK))
+        suites[suite] = dict(channel.measurements(scratch, quick=scale is QUICK))
     for name, measurement in suites[suite].items():
         if name.startswith(only):
             yield from measurement()

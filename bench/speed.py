@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.measure import COMMAND, MEBIBYTE, Place, Timed, median, random_file, run_process
+from bench.measure import COMMAND, MEBIBYTE, Scratch, Timed, median, random_file, run_process
 from bench.rows import Row
 
 RATIO_MIN = 0.4
@@ -34,42 +34,42 @@ def encode_command(source: Path, reel: Path, workers: int) -> list[str]:
     return [COMMAND, "encode", str(source), str(reel), "--workers", str(workers), "--json"]
 
 
-def measure(place: Place, size: int, rounds: int) -> Iterator[Row]:
+def measure(scratch: Scratch, size: int, rounds: int) -> Iterator[Row]:
     """The rows of a source of `size` random bytes."""
-    source = random_file(place.fresh("source"), size)
-    run_process(encode_command(random_file(place.fresh("small"), 1024), place.fresh("small.mp4"), 1))
-    runs, peaks = _processes(place, source, rounds)
+    source = random_file(scratch.fresh("source"), size)
+    run_process(encode_command(random_file(scratch.fresh("small"), 1024), scratch.fresh("small.mp4"), 1))
+    runs, peaks = _processes(scratch, source, rounds)
     where = f"{size // MEBIBYTE} MiB, the whole process"
     yield from rate_rows(where, size, runs)
     yield from _memory_rows(peaks, where)
-    yield from _memory_rows(_small_peaks(place), "16 MiB")
-    inside = [sys.executable, "-m", "bench.in_process", str(source), str(place.path)]
-    inside += ["ram" if place.on_ram else "disk", str(rounds)]
+    yield from _memory_rows(_small_peaks(scratch), "16 MiB")
+    inside = [sys.executable, "-m", "bench.in_process", str(source), str(scratch.path)]
+    inside += ["ram" if scratch.on_ram else "disk", str(rounds)]
     found: Runs = json.loads(run_process(inside).output)
     yield from rate_rows(f"{size // MEBIBYTE} MiB, as a library", size, found)
-    place.fresh("source")
+    scratch.fresh("source")
 
 
-def _processes(place: Place, source: Path, rounds: int) -> tuple[Runs, dict[str, int]]:
-    commands = [*_commands(source, place.path / "reel.mp4", place.path / "back"), digest_command(source)]
+def _processes(scratch: Scratch, source: Path, rounds: int) -> tuple[Runs, dict[str, int]]:
+    commands = [*_commands(source, scratch.path / "reel.mp4", scratch.path / "back"), digest_command(source)]
     names = [*NAMES, "openssl dgst -sha256"]
     runs: Runs = {name: [] for name in [*names, "cp"]}
     peaks = dict.fromkeys(names, 0)
     size = source.stat().st_size + 32 * MEBIBYTE
     for _ in range(rounds):
         for name, command in zip(names, commands, strict=True):
-            place.fresh("back")
+            scratch.fresh("back")
             if name.startswith("encode"):
-                place.fresh("reel.mp4")
-            place.warm(size)
+                scratch.fresh("reel.mp4")
+            scratch.warm(size)
             timed = run_process(command)
             runs[name].append(timed.seconds)
             peaks[name] = max(peaks[name], timed.peak_bytes)
-        place.fresh("back")
-        place.warm(size)
-        runs["cp"].append(run_process(["cp", source, place.path / "back"]).seconds)
+        scratch.fresh("back")
+        scratch.warm(size)
+        runs["cp"].append(run_process(["cp", source, scratch.path / "back"]).seconds)
     for name in ("back", "reel.mp4"):
-        place.fresh(name)
+        scratch.fresh(name)
     return runs, peaks
 
 
@@ -78,13 +78,13 @@ def _commands(source: Path, reel: Path, back: Path) -> list[list[str]]:
     return [encode_command(source, reel, 1), encode_command(source, reel, 2), *decodes]
 
 
-def _small_peaks(place: Place) -> dict[str, int]:
-    source = random_file(place.fresh("small"), 16 * MEBIBYTE)
-    commands = _commands(source, place.fresh("small.mp4"), place.fresh("back"))
+def _small_peaks(scratch: Scratch) -> dict[str, int]:
+    source = random_file(scratch.fresh("small"), 16 * MEBIBYTE)
+    commands = _commands(source, scratch.fresh("small.mp4"), scratch.fresh("back"))
     run: Callable[[list[str]], Timed] = run_process
     peaks = {NAMES[0]: run(commands[0]).peak_bytes, NAMES[2]: run(commands[2]).peak_bytes}
     for name in ("small", "small.mp4", "back"):
-        place.fresh(name)
+        scratch.fresh(name)
     return peaks
 
 

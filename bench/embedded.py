@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.measure import COMMAND, MEBIBYTE, Place, median, random_file, run_process
+from bench.measure import COMMAND, MEBIBYTE, Scratch, median, random_file, run_process
 from bench.rows import Row
 from bench.speed import encode_command
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROAD_RATIO_MIN = 0.5
 SMALL_SECONDS_MAX = 0.5
 SLOWER_MAX = 1.25
+TREND = 3
+"""Of so many tenths the fastest is compared: what else a machine does makes one slower, and never faster."""
 WORKERS = 2
 START_SECONDS_MAX = 30.0
 BATCH_SECONDS_MAX = 600.0
@@ -47,18 +49,18 @@ def road_on(folder: Path) -> "Iterator[Home]":
             up.wait()
 
 
-def measure_large(place: Place, size: int, rounds: int) -> Iterator[Row]:
+def measure_large(scratch: Scratch, size: int, rounds: int) -> Iterator[Row]:
     """`put --wait` of one large file, in turns with plain `encode` of the same, both with two workers."""
-    source = random_file(place.fresh("source"), size)
+    source = random_file(scratch.fresh("source"), size)
     plain: list[float] = []
     road: list[float] = []
-    with road_on(place.fresh("home")) as home:
-        put_and_wait(home, random_file(place.fresh("small"), 4 * MEBIBYTE))
+    with road_on(scratch.fresh("home")) as home:
+        put_and_wait(home, random_file(scratch.fresh("small"), 4 * MEBIBYTE))
         for _ in range(rounds):
-            place.warm(size + 32 * MEBIBYTE)
-            plain.append(run_process(encode_command(source, place.fresh("reel.mp4"), WORKERS)).seconds)
-            place.fresh("reel.mp4")
-            place.warm(3 * (size + 32 * MEBIBYTE))
+            scratch.warm(size + 32 * MEBIBYTE)
+            plain.append(run_process(encode_command(source, scratch.fresh("reel.mp4"), WORKERS)).seconds)
+            scratch.fresh("reel.mp4")
+            scratch.warm(3 * (size + 32 * MEBIBYTE))
             road.append(put_and_wait(home, source)[0])
             for bucket in ("inbox", "outbox"):
                 shutil.rmtree(folder_of(home) / bucket / "archive")
@@ -69,21 +71,21 @@ def measure_large(place: Place, size: int, rounds: int) -> Iterator[Row]:
     note = f"middle of the rounds {middle:.2f}"
     yield Row(section, "put --wait / plain encode", min(plain) / min(road), "x", at_least=ROAD_RATIO_MIN, note=note)
     for name in ("source", "small", "home"):
-        place.fresh(name)
+        scratch.fresh(name)
 
 
-def measure_small(place: Place, rounds: int) -> Iterator[Row]:
+def measure_small(scratch: Scratch, rounds: int) -> Iterator[Row]:
     """1 KiB: the whole command, and from upload to done."""
-    source = random_file(place.fresh("source"), 1024)
-    with road_on(place.fresh("home")) as home:
+    source = random_file(scratch.fresh("source"), 1024)
+    with road_on(scratch.fresh("home")) as home:
         put_and_wait(home, source)
         runs = [put_and_wait(home, source) for _ in range(rounds)]
     section = "The embedded road, 1 KiB"
     whole, job = (median([run[index] for run in runs]) for index in (0, 1))
     yield Row(section, "put --wait, the whole command", whole, "s", SMALL_SECONDS_MAX, note=f"middle of {rounds}")
     yield Row(section, "from upload to done", job, "s", SMALL_SECONDS_MAX, note=f"middle of {rounds}")
-    place.fresh("source")
-    place.fresh("home")
+    scratch.fresh("source")
+    scratch.fresh("home")
 
 
 def folder_of(home: "Home") -> Path:
@@ -98,23 +100,24 @@ def put_and_wait(home: "Home", source: Path) -> tuple[float, float]:
     return timed.seconds, json.loads(timed.output)["seconds"]
 
 
-def measure_many(place: Place, files: int) -> Iterator[Row]:
+def measure_many(scratch: Scratch, files: int) -> Iterator[Row]:
     """Many files of 1 KiB, a tenth at a time: the first tenth meets an empty home, the last one all other jobs."""
     batch = files // 10
-    contents = [random_file(place.fresh("source"), 1024).read_bytes() + b"%d" % number for number in range(files)]
-    with road_on(place.fresh("home")) as home:
+    contents = [random_file(scratch.fresh("source"), 1024).read_bytes() + b"%d" % number for number in range(files)]
+    with road_on(scratch.fresh("home")) as home:
         seconds = [_put_batch(home, contents[start : start + batch], start) for start in range(0, len(contents), batch)]
-        lost, wrong = _check(home, contents, place)
+        lost, wrong = _check(home, contents, scratch)
     section = f"The embedded road, {files:,} files of 1 KiB, {WORKERS} workers"
     yield Row(section, "files a second, over all", files / sum(seconds), "/s")
     yield Row(section, f"the first {batch:,}", seconds[0], "s")
     yield Row(section, f"the last {batch:,}", seconds[-1], "s")
     note = "in tenths: " + " ".join(f"{each:.1f}" for each in seconds) + " s"
-    yield Row(section, "time of the last tenth / the first", seconds[-1] / seconds[0], "x", SLOWER_MAX, note=note)
+    slower = min(seconds[-TREND:]) / min(seconds[:TREND])
+    yield Row(section, f"fastest of the last {TREND} tenths / the first {TREND}", slower, "x", SLOWER_MAX, note=note)
     yield Row(section, "files without a video", lost, "", 0)
     yield Row(section, f"of {min(SAMPLES, files)} decoded, not the same", wrong, "", 0)
-    place.fresh("source")
-    place.fresh("home")
+    scratch.fresh("source")
+    scratch.fresh("home")
 
 
 def _put_batch(home: "Home", contents: Sequence[bytes], first: int) -> float:
@@ -134,7 +137,7 @@ def _put_batch(home: "Home", contents: Sequence[bytes], first: int) -> float:
     return time.monotonic() - started_at
 
 
-def _check(home: "Home", contents: Sequence[bytes], place: Place) -> tuple[int, int]:
+def _check(home: "Home", contents: Sequence[bytes], scratch: Scratch) -> tuple[int, int]:
     """How many files have no video, and how many of a sample do not come back the same."""
     from bytereel_codec import DecodeOptions, decode_file
 
@@ -142,7 +145,7 @@ def _check(home: "Home", contents: Sequence[bytes], place: Place) -> tuple[int, 
         folder_of(home) / "outbox" / "archive" / "archive" / f"{number:06d}.mp4" for number in range(len(contents))
     ]
     lost = sum(not reel.is_file() for reel in reels)
-    wrong, back = 0, place.fresh("back")
+    wrong, back = 0, scratch.fresh("back")
     for number in range(0, len(contents), max(1, len(contents) // SAMPLES)):
         decode_file(reels[number], back, DecodeOptions(workers=1))
         wrong += back.read_bytes() != contents[number]
