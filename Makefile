@@ -6,9 +6,9 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
-SOURCES := codec layers functions localstack tests bench demo
+SOURCES := codec layers functions localstack tests bench demo tools
 
-.PHONY: help setup demo emulate test e2e bench bench-cloud bench-channel lint types imports check format clean
+.PHONY: help setup demo emulate test e2e bench bench-cloud bench-channel fuzz lint types imports house mutants check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## *' '/^[a-z0-9-]+:.*##/ { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,18 +36,27 @@ bench-cloud: $(READY)  ## the same for the road on an emulated cloud
 bench-channel: $(READY)  ## what survives which re-encode, and at what cost (ARGS=--quick to try out)
 	@$(PYTHON) -m bench.run channel $(ARGS)
 
+fuzz: $(READY)  ## hostile input for all that takes some (ARGS="--seconds 3600 --seed 7 --target tar")
+	@$(PYTHON) -m tools.fuzz $(ARGS)
+
 lint: $(READY)  ## ruff: rules and format
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 
 types: $(READY)  ## mypy, strict
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m mypy demo bench localstack
+	@$(PYTHON) -m mypy demo bench localstack tools
 
 imports: $(READY)  ## import-linter: who may import whom
 	@$(VENV)/bin/lint-imports
 
-check: lint types imports test  ## everything that must hold before a commit
+house: $(READY)  ## the rooms, floors and arrows of the code in words (ARGS="codec --at REV")
+	@$(PYTHON) -m tools.house $(ARGS)
+
+mutants: $(READY)  ## do the tests notice? single changes, each of which some test must fail for (ARGS="--only codec/reading")
+	@$(PYTHON) -m tools.mutants $(ARGS)
+
+check: lint types imports test demo  ## everything that must hold before a commit, what is quick first
 
 format: $(READY)  ## rewrite the sources as `make lint` wants them
 	@$(PYTHON) -m ruff check --fix-only --quiet .

@@ -1,0 +1,1 @@
+"""Whole reels, damaged and forged, through every way of reading one."""
