@@ -22,7 +22,7 @@ emulate: $(READY)  ## the cloud on this machine without containers, until Ctrl-C
 	@exec $(PYTHON) -m localstack.emulate $(ARGS)
 
 test: $(READY)  ## run all tests (ARGS="-k name" goes to pytest)
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 e2e: $(READY)  ## uploads by aws and rclone to the emulated cloud become reels and come back
 	@$(PYTHON) -m pytest tests/e2e/test_emulate.py $(ARGS)

@@ -115,6 +115,7 @@ class Killer:
             time.sleep(0.005)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_road_that_is_killed_again_and_again_with_work_under_way_comes_to_its_end(tmp_path: Path) -> None:
     cli = Cli(tmp_path, tmp_path / "home")

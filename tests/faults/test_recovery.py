@@ -243,6 +243,7 @@ print(report.recovered_frames, seen[0] >> 10, peak_kib() >> 10)
 )
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_all_segments_of_large_pictures_come_back_in_300_mebibytes(tmp_path):
     """Of the 300, up to 140 are pages of libraries and of the file: how many of those are there is up to the system."""

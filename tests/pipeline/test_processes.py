@@ -79,6 +79,7 @@ def test_uploads_and_dropped_files_become_outputs_and_until_idle_ends(home: Home
     assert list(home.owners_folder.glob("*")) == []
 
 
+@pytest.mark.alone
 @pytest.mark.e2e
 def test_a_file_dropped_while_up_runs_is_noticed_and_a_small_one_is_done_at_once(
     home: Home, settings: Settings
