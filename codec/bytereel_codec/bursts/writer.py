@@ -27,6 +27,7 @@ from bytereel_codec.frame.whitening import masked, whitened, whitening_table
 from bytereel_codec.libav.encoding import Encoding, coded_pictures, parameter_sets
 from bytereel_codec.profiles.burst_geometry import BurstGeometry
 from bytereel_codec.video.boxes import CodedPicture, VideoTrack, burst_chunk, init_section
+from bytereel_codec.video.levels import LEVELS, level_of, level_stated, with_level
 
 CANVASES_KEPT = 3
 
@@ -151,5 +152,10 @@ def encoding_of(geometry: BurstGeometry) -> Encoding:
 
 @lru_cache(maxsize=8)
 def _track(geometry: BurstGeometry) -> VideoTrack:
+    """The video, whose encoder would go by the size of its pictures alone and state too low a level."""
     sps, pps = parameter_sets(encoding_of(geometry))
+    level = level_of(
+        geometry.width // 16, geometry.height // 16, geometry.frames_per_second, geometry.coded_picture_bytes
+    )
+    sps = with_level(sps, max(level_stated(sps), (level or LEVELS[-1]).number))
     return VideoTrack(geometry.width, geometry.height, geometry.frames_per_second, sps, pps)

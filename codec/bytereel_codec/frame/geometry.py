@@ -152,7 +152,7 @@ class Geometry:
         return {"name": self.name}
 
 
-# The rates keep the stream under 240 Mbit/s, which players take (measured up to 9 frames/s at 1080p).
+# The rates keep the stream under 240 Mbit/s, which players and levels up to 5.1 take (9 frames/s at 1080p do too).
 GEOMETRIES = {
     g.name: g
     for g in (
@@ -164,7 +164,8 @@ GEOMETRIES = {
     )
 }
 FRAME_BYTES_MAX = max(g.picture_bytes for g in GEOMETRIES.values())
-_TIERS = ((512 << 10, "144p"), (8 << 20, "360p"), (64 << 20, "720p"), (64 << 30, "1080p"))
+# A full picture of 2160p is larger than some decoders take at any level (OpenH264: 7,077,888 bytes).
+_TIERS = ((512 << 10, "144p"), (8 << 20, "360p"), (64 << 20, "720p"), (1 << 40, "1080p"))
 
 
 def geometry_named(name: str) -> Geometry:

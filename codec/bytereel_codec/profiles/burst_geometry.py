@@ -64,6 +64,11 @@ class BurstGeometry:
         return self.channel.expansion
 
     @property
+    def coded_picture_bytes(self) -> int:
+        """About how large a picture of a full burst is as coded."""
+        return round(self.expansion * self.frames_max * self.span_bytes / self.channel.pictures)
+
+    @property
     def working_bytes(self) -> int:
         """Memory to write a segment: the burst's bytes and their coded form, and the encoder's pictures."""
         pictures = (2 * PICTURES_BETWEEN_GREY + _PICTURES_OF_ENCODER) * self.width * self.height * 3

@@ -1,6 +1,6 @@
 """The H.264 syntax around the macroblocks: parameter sets, slice header, filler macroblocks. Pure functions.
 
-Every picture is one IDR slice: High profile, CAVLC, 4:2:0, 8 bits, full range, level 6.2, deblocking off.
+Every picture is one IDR slice: High profile, CAVLC, 4:2:0, 8 bits, full range, the smallest level, deblocking off.
 Macroblocks that carry nothing are Intra 16x16 with DC prediction and no residual: 8 bits each, 13 beside an I_PCM one.
 
 Source: ITU-T H.264 (08/2021) 7.3.2.1 (SPS), 7.3.2.2 (PPS), 7.3.3 (slice header), table 7-11 (mb_type), annex E (VUI).
@@ -8,13 +8,13 @@ Source: ITU-T H.264 (08/2021) 7.3.2.1 (SPS), 7.3.2.2 (PPS), 7.3.3 (slice header)
 
 from functools import lru_cache
 
-from bytereel_codec.frame.geometry import Geometry
+from bytereel_codec.frame.geometry import EXPANSION, Geometry
+from bytereel_codec.video.levels import level_of
 
 _NAL_SPS = 0x67
 _NAL_PPS = 0x68
 _NAL_IDR = 0x65
 _PROFILE_HIGH = 100
-_LEVEL_6_2 = 62
 _MB_I_PCM = 25
 # ue(3) = I_16x16_2_0_0, ue(0) chroma DC prediction, se(0) mb_qp_delta, and coeff_token for no coefficient
 _FILLER = "00100111"
@@ -43,6 +43,18 @@ def _escaped(payload: bytes) -> bytes:
             out.append(3)
         out.append(value)
     return bytes(out)
+
+
+def level_number(geometry: Geometry) -> int:
+    """level_idc of a reel whose pictures are full of samples."""
+    level = level_of(
+        geometry.width // 16,
+        geometry.height // 16,
+        geometry.frames_per_second,
+        int(EXPANSION * geometry.picture_bytes),
+    )
+    assert level is not None, "the frame rate of a geometry is chosen for a level to hold it"
+    return level.number
 
 
 def sequence_parameter_set(geometry: Geometry) -> bytes:
@@ -81,7 +93,7 @@ def sequence_parameter_set(geometry: Geometry) -> bytes:
         (
             f"{_PROFILE_HIGH:08b}",
             "00000000",
-            f"{_LEVEL_6_2:08b}",
+            f"{level_number(geometry):08b}",
             _ue(0),  # seq_parameter_set_id
             _ue(1),
             _ue(0),
