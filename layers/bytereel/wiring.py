@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STATE = "state.sqlite"
+HOME_MARK = ".bytereel-home"
+_MARK_TEXT = "A home of bytereel: its inbox, its work and its outbox. See `bytereel jobs --home FOLDER`.\n"
 DAY_SECONDS = 86400.0
 READ_BYTES = 16 << 20
 """What one request to a store asks for of a source."""
@@ -70,21 +72,34 @@ class Home:
     @property
     def owners_folder(self) -> Path | None:
         """Where every worker of this machine holds its lock."""
-        return self.path / ".workers" if self.path else None
+        return owners_folder_of(self.path) if self.path else None
 
 
-def open_home(settings: Settings) -> Home:
-    """Open what the settings name; a home folder is made where there is none.
+def open_home(settings: Settings, *, make: bool = True) -> Home:
+    """Open what the settings name; with `make`, a home folder is made where there is none.
 
-    Raises: Permanent `home.unusable`, `cloud.not_installed`; as the adapters do.
+    Raises: Permanent `home.absent` (unless `make`), `home.unusable`, `cloud.not_installed`; as the adapters do.
     """
-    if not settings.locations:
-        return _folder_home(settings.home)
-    return _cloud_home(settings) if settings.table else _bucket_home(settings)
+    if settings.table:
+        return _cloud_home(settings)
+    if make:
+        _make_root(settings.home)
+    elif not is_home(settings.home):
+        raise _absent(settings.home)
+    return _bucket_home(settings) if settings.locations else _folder_home(settings.home)
+
+
+def owners_folder_of(path: Path) -> Path:
+    """Where every worker on the home of that folder holds its lock."""
+    return path / ".workers"
+
+
+def is_home(path: Path) -> bool:
+    """Whether the folder is a home: it is marked as one, or has the state of one that 0.1 made."""
+    return any((path / name).is_file() for name in (HOME_MARK, STATE))
 
 
 def _folder_home(path: Path) -> Home:
-    _make_root(path)
     for bucket in BUCKETS:
         _make_folder(path, bucket)
     _make_drop_folders(path)
@@ -100,7 +115,6 @@ def _folder_home(path: Path) -> Home:
 
 def _bucket_home(settings: Settings) -> Home:
     path = settings.home
-    _make_root(path)
     objects, clock = open_objects(settings), SystemClock()
     database = _local_state(path, clock)
     jobs, queue = SqliteJobs(database), SqliteQueue(database, clock)
@@ -141,6 +155,8 @@ def _make_root(path: Path) -> None:
     """The home itself may be a link, or lie behind one; what is below it may not."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if not (path / HOME_MARK).exists():
+            (path / HOME_MARK).write_text(_MARK_TEXT, "utf-8")
     except OSError as error:
         raise _unusable(path, error) from error
 
@@ -162,6 +178,16 @@ def _make_drop_folders(path: Path) -> None:
             _make_folder(path, INBOX, name)
         except Permanent as error:
             log.warning("nothing is taken from there: %s", reason_of(error))
+
+
+def _absent(path: Path) -> Permanent:
+    what = f"{str(path)!r} is a folder, but no home" if path.is_dir() else f"there is no home at {str(path)!r}"
+    return Permanent(
+        "home.absent",
+        what,
+        hint="--home or BYTEREEL_HOME says where it is; `bytereel put` and `bytereel up` make one",
+        path=str(path),
+    )
 
 
 def _unusable(path: Path, error: OSError) -> Permanent:

@@ -192,7 +192,7 @@ def test_a_link_among_the_folders_of_a_key_leads_to_no_object(ground):
 
 
 def test_a_bucket_that_is_a_link_is_refused_and_not_taken_for_empty(ground):
-    assert ground.inbox().reconcile(0, time.time() + 1) == 1
+    assert ground.inbox().reconcile(0, time.time() + 1).announced == 1
     ground.swap("inbox")
     for name in ("read", "stat", "list", "put", "delete", "upload", "reconcile"):
         with pytest.raises(Permanent) as caught:
@@ -251,7 +251,7 @@ def test_pipes_sockets_and_devices_are_neither_read_nor_waited_for_nor_removed(g
         ground.objects.delete(ref)
         assert (folder / name).exists()
     assert [info.ref.key for info in ground.objects.list("inbox")] == [KEY]
-    assert ground.inbox().reconcile(0, time.time() + 1) == 1
+    assert ground.inbox().reconcile(0, time.time() + 1).announced == 1
     assert not set(names) & set(opened)
 
 

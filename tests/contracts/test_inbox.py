@@ -41,7 +41,7 @@ class Home:
 
     def reconcile(self):
         """Announce what is there, settled or not."""
-        return self.inbox.reconcile(0, time.time() + 1)
+        return self.inbox.reconcile(0, time.time() + 1).announced
 
     def staged(self):
         return sorted((self.root / ".staging").iterdir())
@@ -296,26 +296,46 @@ def test_announcing_has_one_winner(home, race):
     assert home.announced() == [body_of(info)]
 
 
-def test_reconcile_announces_what_has_settled_and_is_not_hidden(home):
-    for key in ("a", ".a.zip.Xy12", ".cache/x"):
-        home.drop(key)
+def test_reconcile_announces_what_has_settled_and_says_when_more_will_have(home):
+    home.drop("a")
     changed_at = home.objects.stat(ObjectRef("inbox", "a")).modified_at
-    assert home.inbox.reconcile(5, changed_at + 4.999) == 0
-    assert home.inbox.reconcile(5, changed_at + 5.001) == 1
+    before = home.inbox.reconcile(5, changed_at + 4.75)
+    assert (before.announced, round(before.settles_in_seconds, 3)) == (0, 0.25)
+    after = home.inbox.reconcile(5, changed_at + 5.001)
+    assert (after.announced, after.settles_in_seconds) == (1, None)
     assert [body["key"] for body in home.announced()] == ["a"]
-    assert home.inbox.reconcile(5, changed_at + 5.001) == 0
+    assert home.inbox.reconcile(5, changed_at + 5.001).announced == 0
+
+
+def test_names_with_a_dot_in_front_are_taken_as_a_bucket_takes_them(home):
+    for key in (".env", "a/.git/config"):
+        home.drop(key)
+    assert home.reconcile() == 2
+    assert [body["key"] for body in home.announced()] == [".env", "a/.git/config"]
+
+
+def test_what_is_no_file_is_left_out_and_said_once(home, caplog):
+    home.drop("a/file")
+    folder = home.root / "inbox" / "a"
+    (folder / "link\n").symlink_to("file")
+    (folder / "folder").symlink_to("/etc")
+    os.mkfifo(folder / "pipe")
+    assert [home.reconcile(), home.reconcile()] == [1, 0]
+    assert [body["key"] for body in home.announced()] == ["a/file"]
+    said = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert sorted(line.rpartition(": ")[2] for line in said) == ["a/folder", r"a/link\n", "a/pipe"]
 
 
 def test_a_file_whose_times_are_copied_with_it_settles_like_any_other(home):
     path = home.drop("a")
     os.utime(path, (1, 1))
-    assert home.inbox.reconcile(5, time.time()) == 0
-    assert home.inbox.reconcile(5, time.time() + 6) == 1
+    assert home.inbox.reconcile(5, time.time()).announced == 0
+    assert home.inbox.reconcile(5, time.time() + 6).announced == 1
 
 
 def test_a_file_of_a_time_to_come_counts_as_settled(home):
     home.drop("a")
-    assert home.inbox.reconcile(5, time.time() - 60) == 1
+    assert home.inbox.reconcile(5, time.time() - 60).announced == 1
 
 
 def test_what_was_announced_is_forgotten_when_its_file_is_gone(home):

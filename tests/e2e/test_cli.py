@@ -287,7 +287,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_an_encode_at_once_and_leaves_nothing(cli: Cli, number: signal.Signals, code: int) -> None:
     with Path("/dev/zero").open("rb") as zeros:
         process = cli.start("encode", "-", "r.mp4", "--workers", "2", stdin=zeros, stderr=subprocess.PIPE)
@@ -302,6 +302,41 @@ def test_a_signal_ends_an_encode_at_once_and_leaves_nothing(cli: Cli, number: si
             process.kill()
     assert (process.returncode, b"Traceback" in said) == (code, False)
     assert list(cli.folder.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next_one_to_the_same_file(cli: Cli) -> None:
+    (cli.folder / "noise").write_bytes(NOISE)
+    with Path("/dev/zero").open("rb") as zeros:
+        process = cli.start("encode", "-", "r.mp4", stdin=zeros, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + SECONDS_MAX
+        while not any(_size(cli.folder / name) > 100_000 for name in leftovers(cli.folder)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        cli("encode", "noise", "r.mp4")  # a living run's is left alone
+        assert len(leftovers(cli.folder)) == 1
+        process.kill()
+        process.wait(SECONDS_MAX)
+    assert len(leftovers(cli.folder)) == 1
+    cli("encode", "noise", "r.mp4", "--force")
+    assert leftovers(cli.folder) == []
+
+
+def test_nohup_keeps_a_run_from_the_end_of_its_terminal(cli: Cli) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = cli.start("encode", "-", "r.mp4", stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert process.stdin is not None
+    process.stdin.write(32 * NOISE)  # more than is looked at before the reel is begun
+    deadline = time.monotonic() + SECONDS_MAX
+    while not leftovers(cli.folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    process.stdin.close()
+    assert process.wait(SECONDS_MAX) == 0
+    assert (cli.folder / "r.mp4").exists()
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(cli: Cli, reel: Path) -> None:

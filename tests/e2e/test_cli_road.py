@@ -123,6 +123,36 @@ def test_commands_that_only_look_make_no_home(cli: Cli) -> None:
     for arguments in (("jobs",), ("status", "a"), ("get", "a"), ("cancel", "a"), ("retry", "a"), ("sweep",)):
         assert cli(*arguments, "--json", code=3).error["id"] == "home.absent"
     assert not cli.home.exists()
+    cli.home.mkdir()
+    (cli.home / "mine").write_bytes(b"x")
+    for arguments in (("jobs",), ("status", "a"), ("get", "a"), ("cancel", "a"), ("retry", "a"), ("sweep",)):
+        error = cli(*arguments, "--json", code=3).error
+        assert (error["id"], "no home" in error["message"]) == ("home.absent", True)
+    assert [path.name for path in cli.home.iterdir()] == ["mine"]
+
+
+def test_a_home_without_its_mark_is_known_by_its_state(cli: Cli) -> None:
+    """0.1 marked none."""
+    (cli.folder / "k").write_bytes(CONTENT)
+    put(cli)
+    (cli.home / ".bytereel-home").unlink()
+    assert len(cli("jobs", "--json").json["jobs"]) == 1
+    put(cli)
+    assert (cli.home / ".bytereel-home").is_file()
+
+
+def test_where_no_worker_runs_that_is_said_at_once(cli: Cli) -> None:
+    (cli.folder / "k").write_bytes(CONTENT)
+    said = cli("put", "k", "--wait", "--timeout", "0.1", code=4).err
+    assert said.splitlines()[0].startswith(f"bytereel: no worker runs on {str(cli.home)!r}")
+    job_id = cli("jobs", "--json").json["jobs"][0]["id"]
+    assert cli("jobs", "--json").json["workers"] == 0
+    for command in (("jobs",), ("status", job_id)):
+        assert "no worker runs" in cli(*command).err
+    assert "none runs" in cli("doctor").out.decode()
+    cli("up", "--until-idle")
+    for command in (("jobs",), ("status", job_id)):
+        assert "no worker runs" not in cli(*command).err
 
 
 def test_what_is_no_file_is_refused_before_a_home_is_made(cli: Cli) -> None:

@@ -79,6 +79,18 @@ def test_uploads_and_dropped_files_become_outputs_and_until_idle_ends(home: Home
     assert list(home.owners_folder.glob("*")) == []
 
 
+@pytest.mark.e2e
+def test_of_two_files_dropped_within_a_second_neither_waits_for_the_sweep(home: Home) -> None:
+    settings = load_settings(home=home.path, workers=1, settle_seconds=1.0, sweep_seconds=600.0)
+    with up(home, settings):
+        done = put(home, "first", b"a")
+        wait_for(lambda: state_of(home, done) is JobState.DONE)
+        (home.inbox_folder / "a").write_bytes(b"a")
+        time.sleep(0.7)
+        (home.inbox_folder / "b").write_bytes(b"b")
+        wait_for(lambda: home.ports.jobs.count().get(JobState.DONE) == 3)
+
+
 @pytest.mark.alone
 @pytest.mark.e2e
 def test_a_file_dropped_while_up_runs_is_noticed_and_a_small_one_is_done_at_once(

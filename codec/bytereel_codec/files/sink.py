@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Protocol
 
 from bytereel_codec.errors import BytereelError, Permanent, Temporary
+from bytereel_codec.files.parts import new_part
 from bytereel_codec.files.ranged import PERMISSION_BITS, Buffer
+from bytereel_codec.files.renaming import rename_new
 
 _UMASK_DECIDES = 0o666
 _OWNER_ALONE = 0o600
@@ -36,12 +38,12 @@ def write_error(error: OSError, path: object) -> BytereelError:
     )
 
 
-def _stream_error(error: OSError) -> BytereelError:
-    """The error of a write to standard output: what it goes to is not ours to clear up."""
+def _stream_error(error: OSError, name: str) -> BytereelError:
+    """The error of a write to a stream: what it goes to is not ours to clear up."""
     family = Temporary if is_full(error) else Permanent
     return family(
         "target.full" if family is Temporary else "target.unwritable",
-        f"standard output cannot be written: {error.strerror}",
+        f"{name} cannot be written: {error.strerror}",
         hint="what was written so far is not complete: throw it away",
     )
 
@@ -60,9 +62,10 @@ class Target(Protocol):
 class TargetFile:
     """A file that appears under its name when it is complete: written beside it, synced, then renamed.
 
-    A context: leaving it by an error removes what was written. `mode`: its permission bits once it is complete, until
-    then only its owner has any; what the umask takes is taken from them too, unless `exact`. None: as the umask allows.
-    Raises: Permanent `target.exists` (unless `replace`), `target.unwritable`; Temporary `target.full`.
+    A context: leaving it by an error removes what was written; the next run to the same path removes what a killed one
+    left. `mode`: its permission bits once it is complete, until then only its owner has any; what the umask takes is
+    taken from them too, unless `exact`. None: as the umask allows.
+    Raises: Permanent `target.exists` (unless `replace`), `target.unwritable`; Temporary `target.full`, `target.busy`.
     """
 
     def __init__(self, path: Path, *, replace: bool = True, mode: int | None = None, exact: bool = False) -> None:
@@ -73,11 +76,8 @@ class TargetFile:
             raise Permanent("target.is_folder", f"{str(path)!r} is a folder", hint="name a file in it")
         if path.exists() and not replace:
             raise _exists(path)
-        self.partial = path.with_name(f".{os.getpid()}.{threading.get_ident()}.bytereel-part")
         try:
-            self.partial.unlink(missing_ok=True)  # left behind by a process of this number that was killed
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self.fd = os.open(self.partial, flags, _UMASK_DECIDES if mode is None else mode)
+            self.partial, self.fd = new_part(path, _UMASK_DECIDES if mode is None else mode)
             if mode is not None:
                 self._mode = mode if exact else os.fstat(self.fd).st_mode & PERMISSION_BITS
                 self._permit(self._mode & _OWNER_ALONE)
@@ -112,11 +112,18 @@ class TargetFile:
             if self._replace:
                 self.partial.replace(self.path)
             else:
-                os.link(self.partial, self.path)
+                self._take_new_name()
         except FileExistsError as error:
             raise _exists(self.path) from error
         except OSError as error:
             raise write_error(error, self.path) from error
+
+    def _take_new_name(self) -> None:
+        folder = os.open(self.path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            rename_new(self.partial.name, self.path.name, from_folder=folder, to_folder=folder)
+        finally:
+            os.close(folder)
 
     def __enter__(self) -> "TargetFile":
         return self
@@ -130,10 +137,11 @@ class TargetFile:
 
 
 class StreamTarget:
-    """A pipe or other stream: written in order only."""
+    """A pipe or other stream: written in order only. `name`: what messages call it."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, name: str = "standard output") -> None:
         self._fd = fd
+        self._name = name
         self._offset = 0
 
     def write_at(self, offset: int, content: Buffer) -> None:
@@ -147,7 +155,11 @@ class StreamTarget:
         except BrokenPipeError as error:
             raise Permanent("target.closed", "the reader of the output went away") from error
         except OSError as error:
-            raise _stream_error(error) from error
+            raise _stream_error(error, self._name) from error
+
+    def commit(self, size: int) -> None:
+        """What was written has its place already."""
+        assert size == self._offset
 
 
 class OrderedSink:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bytereel_codec.errors import Permanent, Temporary
 from bytereel_codec.files.names import fitted_name
+from bytereel_codec.files.parts import PART_SUFFIX
 from bytereel_codec.files.sink import write_error
 
-STAGING_SUFFIX = ".bytereel-part"
 _LOCK = "lock"
 _TRIES_MAX = 8
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -105,7 +105,7 @@ def _locked(folder: int) -> int | None:
 
 def staging_path(target: Path) -> Path:
     """The name under which that target is made."""
-    return target.with_name(fitted_name(f".{target.name}", STAGING_SUFFIX))
+    return target.with_name(fitted_name(f".{target.name}", PART_SUFFIX))
 
 
 def try_lock(descriptor: int) -> bool:

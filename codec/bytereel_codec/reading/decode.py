@@ -5,7 +5,6 @@ from parity, or is named as ranges of the original. The target appears when it i
 what could be read, with zeros in the ranges that could not; of a folder's reel that is its tar stream.
 """
 
-import sys
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
@@ -18,6 +17,7 @@ from bytereel_codec.files.folder.target import FolderTarget
 from bytereel_codec.files.names import safe_name
 from bytereel_codec.files.ranged import Buffer
 from bytereel_codec.files.sink import StreamTarget, Target, TargetFile
+from bytereel_codec.files.targets import is_stream, named_in, opened_target
 from bytereel_codec.files.threads import Progress, run_in_threads
 from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.reading.contents import contents_of
@@ -91,13 +91,16 @@ def decode_file(
 ) -> DecodeReport:
     """Give back what a reel holds, to `target` (a file, a folder for a folder's reel, `-`: standard output).
 
-    Without a target the name in the reel is used, in the current folder, made safe. Raises: Permanent for what is no
-    reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless salvaging).
+    Without a target the name in the reel is used, in the current folder, made safe; where the target is a folder, in
+    that. Such a name replaces nothing. Pipes, devices and links as targets: `files.targets`. Raises: Permanent for what
+    is no reel, is sealed, or cannot be written; Integrity `reel.damaged` naming the ranges that are lost (unless
+    salvaging).
     """
     options = options or DecodeOptions()
     name = None if target is None else str(target)
     is_part = (options.start > 0 or options.end is not None) and not options.salvage
-    if is_part and "-" not in (str(source), name):  # what is read from a pipe or written to one cannot be taken back
+    by_pipe = str(source) == "-" or (name is not None and is_stream(name))
+    if is_part and not by_pipe:  # what is read from a pipe or written to one cannot be taken back
         with suppress(Integrity), _opened(source, options, part=True) as reel:  # else: what is lost, all of it tells
             return _Decoding(reel, options).run(name)
     with _opened(source, options) as reel:
@@ -142,24 +145,23 @@ class _Decoding:
         folder = self._leader is not None and self._leader.kind == "folder"
         suffix = ".tar" if folder and not self._is_laid_out() else ""
         name = safe_name(self._leader.name if self._leader else "", suffix=suffix)
-        if target == "-":
-            self._read_into(StreamTarget(sys.stdout.fileno()), workers=1)
-            self._require_whole()
-        elif folder and self._is_laid_out():
-            self._run_folder(Path(target or name))
+        path = name if target is None else named_in(target, name)
+        if folder and self._is_laid_out() and not is_stream(path):
+            self._run_folder(Path(path))
         else:
-            with self._target_file(Path(target or name), replace=self._options.replace and target is not None) as file:
-                self._read_into(file, workers=1 if self._is_looked_up else self._options.workers)
-                if self._is_whole_range() and not self._lost:  # else nothing is proved by it, and a size may be a lie
-                    self._proof.file(file.fd)
-                self._require_whole()
-                file.commit(self._end - self._start)
-        return self._report(target or name)
+            self._run_file(path, replace=self._options.replace and path == target)
+        return self._report(path)
 
-    def _target_file(self, path: Path, *, replace: bool) -> TargetFile:
-        """The file to write: no more open than the original was; of a folder's tar stream, its owner's alone."""
+    def _run_file(self, target: str, *, replace: bool) -> None:
+        """Write to a stream, or a file no more open than the original was (a folder's tar stream: its owner's)."""
         mode = self._leader.stream_mode if self._leader else None
-        return TargetFile(path, replace=replace, mode=mode, exact=self._options.preserve)
+        with opened_target(target, replace=replace, mode=mode, exact=self._options.preserve) as out:
+            in_order = self._is_looked_up or isinstance(out, StreamTarget)
+            self._read_into(out, workers=1 if in_order else self._options.workers)
+            if isinstance(out, TargetFile) and self._is_whole_range() and not self._lost:
+                self._proof.file(out.fd)  # else nothing is proved by it, and a size may be a lie
+            self._require_whole()
+            out.commit(self._end - self._start)
 
     def check(self) -> DecodeReport:
         self._read_into(_Nowhere(), workers=1 if self._proof.wants_bytes else self._options.workers)

@@ -7,7 +7,6 @@ or a stream, one segment (26 MiB).
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from bytereel_codec.channel.device import Device, chosen
+from bytereel_codec.files.names import REEL_SUFFIX, fitted_name, safe_name
 from bytereel_codec.files.ranged import FileReader
 from bytereel_codec.files.sink import OrderedSink, StreamTarget, TargetFile
+from bytereel_codec.files.targets import is_stream, named_in, opened_target
 from bytereel_codec.files.threads import Progress, run_in_threads
 from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.frame.geometry import ReelGeometry
@@ -71,6 +72,7 @@ class EncodeOptions:
 class EncodeSummary:
     """What came out: sizes in bytes, the tree digest (hex), and the layout; `pictures` as in `estimate.Estimate`."""
 
+    target: str
     reel_id: str
     source_bytes: int
     reel_bytes: int
@@ -91,8 +93,9 @@ class EncodeSummary:
 def encode_file(source: Path | str, target: Path | str, options: EncodeOptions | None = None) -> EncodeSummary:
     """Turn a file, a folder (as a tar stream) or standard input (`-`) into a reel at `target` (`-`: standard output).
 
-    The target appears when it is complete; an error leaves nothing behind. Raises: Permanent for what cannot be read
-    or written; Integrity `source.changed` when the source changed under the encoder; Temporary `target.full`.
+    Where `target` is a folder, the reel is made in it, by the source's name. It appears when it is complete; an error
+    leaves nothing behind. Pipes, devices and links as targets: `files.targets`. Raises: Permanent for what cannot be
+    read or written; Integrity `source.changed` when the source changed under the encoder; Temporary `target.full`.
     """
     options = options or EncodeOptions()
     if options.device == Device.CUDA:
@@ -100,7 +103,8 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     profile = profile_named(options.profile) if isinstance(options.profile, str) else options.profile
     leader = new_leader("", profile, options.parity_percent, created=options.created)
     with opened_source(str(source), options.name, leader, keep_mode=options.keep_mode) as opened:
-        return _Encoding(opened, options, profile).run(str(target))
+        in_folder = fitted_name(safe_name(opened.leader.name), REEL_SUFFIX)
+        return _Encoding(opened, options, profile).run(named_in(str(target), in_folder))
 
 
 class _Encoding:
@@ -118,35 +122,34 @@ class _Encoding:
             compress=options.compress,
             random=options.random,
         )
+        self._target = ""
         self._kept: KeptFrames | None = None
         self._facts: dict[int, SegmentFacts] = {}
         self._done = 0
 
     def run(self, target: str) -> EncodeSummary:
+        self._target = target
         with ExitStack() as stack:
             if self._options.parity_percent > 0 and self._plan.layout.geometry.frames_share_chunks:
-                folder = None if target == "-" else Path(target).absolute().parent
+                folder = None if is_stream(target) else Path(target).resolve().parent
                 self._kept = stack.enter_context(KeptFrames(folder))
             return self._run(target)
 
     def _run(self, target: str) -> EncodeSummary:
-        if target != "-":
-            mode = None if self._options.secret else self._source.mode  # a seal hides more than a mode does
-            with TargetFile(Path(target), replace=self._options.replace, mode=mode) as file:
-                summary = self._write(file)
-                file.commit(summary.reel_bytes)
-                return summary
-        if self._options.parity_percent > 0:
-            return self._spooled()
-        return self._write(StreamTarget(sys.stdout.fileno()))
+        mode = None if self._options.secret else self._source.mode  # a seal hides more than a mode does
+        with opened_target(target, replace=self._options.replace, mode=mode) as out:
+            if isinstance(out, StreamTarget) and self._options.parity_percent > 0:
+                return self._spooled(out)
+            summary = self._write(out)
+            out.commit(summary.reel_bytes)
+            return summary
 
-    def _spooled(self) -> EncodeSummary:
-        """Parity is read back from the reel: write it to a temporary file, then copy that to standard output."""
+    def _spooled(self, out: StreamTarget) -> EncodeSummary:
+        """Parity is read back from the reel: write it to a temporary file, then copy that to the stream."""
         with tempfile.TemporaryDirectory(prefix="bytereel-") as folder:
             with TargetFile(Path(folder) / "reel.mp4") as file:
                 summary = self._write(file)
                 file.commit(summary.reel_bytes)
-            out = StreamTarget(sys.stdout.fileno())
             with (Path(folder) / "reel.mp4").open("rb") as reel:
                 offset = 0
                 while part := reel.read(1 << 20):
@@ -181,6 +184,7 @@ class _Encoding:
         if isinstance(target, TargetFile):
             target.write_at(0, finished.head)
         return EncodeSummary(
+            self._target,
             plan.parameters.reel_id.hex(),
             plan.source_bytes,
             sink.offset,

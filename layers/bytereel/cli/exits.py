@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     TEMPORARY = 4
     INTEGRITY = 5
     JOB_FAILED = 6
+    INCOMPLETE = 7
+    HUNG_UP = 129
     INTERRUPTED = 130
     OUTPUT_CLOSED = 141
     TERMINATED = 143
@@ -28,6 +30,8 @@ MEANINGS = {
     ExitCode.TEMPORARY: "not now: it may work later",
     ExitCode.INTEGRITY: "bytes are lost, or not what they were",
     ExitCode.JOB_FAILED: "the job failed or was cancelled",
+    ExitCode.INCOMPLETE: "`doctor` found something missing",
+    ExitCode.HUNG_UP: "the terminal went away",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.OUTPUT_CLOSED: "the reader of the output went away",
     ExitCode.TERMINATED: "terminated",

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from bytereel.settings import Settings
     from bytereel.wiring import Home
 
-_PATIENCE_SECONDS = 3.0
-
 
 def opened(folder: Path | None) -> "tuple[Home, Settings]":
     """The home that was chosen, made where there is none."""
@@ -31,15 +29,7 @@ def opened_existing(folder: Path | None) -> "tuple[Home, Settings]":
     from bytereel.wiring import open_home
 
     settings = load_settings(home=folder)
-    path = settings.home
-    if not settings.table and not path.is_dir():
-        raise Permanent(
-            "home.absent",
-            f"there is no home at {str(path)!r}",
-            hint="--home or BYTEREEL_HOME says where it is; `bytereel put` and `bytereel up` make one",
-            path=str(path),
-        )
-    return open_home(settings), settings
+    return open_home(settings, make=False), settings
 
 
 def output_address(home: "Home", job: Job) -> str | None:
@@ -48,19 +38,26 @@ def output_address(home: "Home", job: Job) -> str | None:
     return home.address_of(ObjectRef(OUTBOX, output)) if output else None
 
 
-def await_job(home: "Home", job_id: str, timeout_seconds: float, progress: Callable[[int, int | None], None]) -> Job:
+def await_job(
+    home: "Home",
+    job_id: str,
+    timeout_seconds: float,
+    progress: Callable[[int, int | None], None],
+    *,
+    as_json: bool,
+) -> Job:
     """The job once it has ended; says where no worker runs. Raises: Temporary `wait.timeout`."""
     from bytereel import operations
 
-    patient = True
+    is_said = as_json
 
     def look(job: Job | None, waited_seconds: float) -> None:
-        nonlocal patient
+        nonlocal is_said
         if job is not None:
             progress(job.source_bytes * job.segments_done // max(1, job.segments_total), job.source_bytes)
-        if patient and waited_seconds > _PATIENCE_SECONDS:
-            patient = False
-            _note_missing_workers(home)
+        if not is_said and (job is None or job.state not in JOB_ENDED):
+            is_said = True
+            note_missing_workers(home)
 
     return operations.await_job(home.ports, job_id, timeout_seconds, look)
 
@@ -91,8 +88,14 @@ def find_output(home: "Home", job: Job) -> ObjectInfo:
     return found
 
 
-def _note_missing_workers(home: "Home") -> None:
+def living_workers(home: "Home") -> int | None:
+    """How many workers run on a home of this machine; None where that is not known here."""
     from bytereel.workers.owners import count_living
 
-    if home.owners_folder and not count_living(home.owners_folder):
+    return count_living(home.owners_folder) if home.owners_folder else None
+
+
+def note_missing_workers(home: "Home") -> None:
+    """Say where nothing goes on because no worker runs."""
+    if living_workers(home) == 0:
         print_note(f"no worker runs on {home.name!r}: start `bytereel up` to go on")

@@ -19,6 +19,7 @@ from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
 from bytereel.cli.printing.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
 from bytereel.logs import escape_before_configured
+from bytereel.signals import is_wanted
 
 JSON = "--json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -58,7 +59,9 @@ def main() -> int:
     sys.excepthook = _report_bug
     escape_before_configured()
     _hold_standard_files()
-    signal.signal(signal.SIGTERM, _on_terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # Ctrl-C raises KeyboardInterrupt by itself
+        if is_wanted(number):
+            signal.signal(number, _on_terminate)
     code = run(sys.argv[1:])
     _leave(code)
     return code
@@ -144,7 +147,7 @@ def _drop_unwritten() -> None:
 
 def _on_terminate(number: int, frame: FrameType | None) -> None:
     """Leave as if by an error, so that nothing half-written stays behind."""
-    raise SystemExit(ExitCode.TERMINATED)
+    raise SystemExit(ExitCode.HUNG_UP if number == signal.SIGHUP else ExitCode.TERMINATED)
 
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

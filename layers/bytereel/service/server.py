@@ -4,11 +4,9 @@ import asyncio
 import ipaddress
 import logging
 import resource
-import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from bytereel.ports.ports import Ports
 from bytereel.service.admission import Admission
 from bytereel.service.connection import BoundedConnection, Limits
 from bytereel.service.webhook import Gateway
+from bytereel.signals import on_ending
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ OTHER_FILES = 64
 
 
 def serve(ports: Ports, address: str, token_file: Path | None) -> None:
-    """Answer on `address` (`HOST:PORT`; port 0 takes a free one) until SIGTERM or SIGINT, then end what is under way.
+    """Answer on `address` (`HOST:PORT`; port 0: a free one) until a signal asks for the end; finish what is under way.
 
     Raises: Permanent `gateway.bad_address`, `gateway.token_missing`, `gateway.bad_token`, `gateway.few_files`; what
     `is_state_lost`, once that was answered.
@@ -45,7 +44,7 @@ def serve(ports: Ports, address: str, token_file: Path | None) -> None:
     with open_socket(address, loopback_only=token is None) as listening, ThreadPoolExecutor(THREADS) as pool:
         gateway = Gateway(ports, token, pool)
         server = server_of(gateway, limits)
-        with _ended_by_signals(server):
+        with on_ending(_end(server)):
             log.info("the gateway listens on %s, %s", url_of(listening), "with a token" if token else "without a token")
             server.run(sockets=[listening])
     log.info("the gateway has ended")
@@ -141,19 +140,13 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-@contextmanager
-def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the server and nothing else: it raises them once more when it has ended."""
+def _end(server: uvicorn.Server) -> Callable[..., None]:
+    """What ends the server and nothing else at a signal: uvicorn would raise it once more when it has ended."""
 
     def end(*_: object) -> None:
         server.should_exit = True
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return end
 
 
 def _bad_address(address: str, why: str) -> Permanent:

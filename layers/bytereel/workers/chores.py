@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bytereel.adapters.clock import elapsed_seconds
+from bytereel.adapters.folder.inbox import Reconciled
 from bytereel.errors import BytereelError, is_state_lost, reason_of
 from bytereel.ports.clock import Clock
 from bytereel.settings import Settings
@@ -71,14 +72,14 @@ def place_pending(home: Home) -> int:
     return home.dropped.place_pending() if home.dropped else 0
 
 
-def announce_dropped(home: Home, settings: Settings) -> int:
-    """Send the intake message for every file that was dropped into the inbox and is left alone; return how many."""
+def announce_dropped(home: Home, settings: Settings) -> Reconciled:
+    """Send the intake message for every file that was dropped into the inbox and is left alone."""
     if home.dropped is None:
-        return 0
-    announced = home.dropped.reconcile(settings.settle_seconds, home.ports.clock.now())
-    if announced:
-        log.info("%d dropped files announced", announced)
-    return announced
+        return Reconciled(0, None)
+    found = home.dropped.reconcile(settings.settle_seconds, home.ports.clock.now())
+    if found.announced:
+        log.info("%d dropped files announced", found.announced)
+    return found
 
 
 class Chore:

@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from bytereel.conversions.registry import load_conversions
 from bytereel.errors import Integrity, Permanent, reason_of
 from bytereel.logs import configure_logging
 from bytereel.settings import load_settings
+from bytereel.signals import on_ending
 from bytereel.wiring import Home, open_home
 from bytereel.workers.owners import OwnerLock, free_the_dead, new_owner
 from bytereel.workers.worker import Worker
@@ -57,11 +57,10 @@ def main() -> int:
     gc.enable()
     with owned_name(home) as owner:
         worker = Worker(home.ports, conversions, settings, owner, alive=lambda: os.getppid() == parent)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.stop())
         log.info("worker %s works on %s", owner, home.name)
         try:
-            worker.run()
+            with on_ending(lambda *_: worker.stop()):
+                worker.run()
         except (Permanent, Integrity) as error:
             log.error("the worker cannot go on: %s", reason_of(error))  # noqa: TRY400 - one clear line
             return EXIT_UNUSABLE

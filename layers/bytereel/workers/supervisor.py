@@ -4,7 +4,6 @@ It converts nothing itself. Several may run on one home: every chore is safe to 
 """
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from bytereel.dispatch import is_quiet
 from bytereel.errors import Integrity, Permanent, Temporary
 from bytereel.model import JOB_RUNNING
 from bytereel.settings import Settings
+from bytereel.signals import on_ending
 from bytereel.wiring import Home, open_event_source
 from bytereel.workers.chores import Chore, ForwardJumps, announce_dropped, place_pending, tidy
 from bytereel.workers.inbox_watch import InboxWatch
@@ -27,6 +27,8 @@ TICK_SECONDS = 0.1
 CLOUD_LOOK_SECONDS = 1.0
 PAGE_SECONDS = 1.0
 """How soon the next page of a round of the sweep follows."""
+LOOK_SHARE = 10
+"""Files that have yet to settle are looked for again no sooner than so many times what a look takes."""
 PLACE_SECONDS = 1.0
 """How often uploads that a crash left between commit and rename are put in their place."""
 RECONCILE_SECONDS = 0.5
@@ -36,7 +38,7 @@ DRAIN_SECONDS_MAX = 600.0
 
 
 class Supervisor:
-    """Runs `settings.workers` workers on a home until SIGTERM or SIGINT, or until nothing is left to do.
+    """Runs `settings.workers` workers on a home until a signal asks for the end, or until nothing is left to do.
 
     The first signal drains; a second one, or ten minutes, kills the workers, which loses nothing but the segments
     under way.
@@ -54,7 +56,7 @@ class Supervisor:
         self._reconcile_at: float | None = None
         self._look_at = 0.0
         self._placing = Chore("interrupted uploads", PLACE_SECONDS, partial(place_pending, home))
-        self._announcing = Chore("inbox", settings.sweep_seconds, partial(announce_dropped, home, settings))
+        self._announcing = Chore("inbox", settings.sweep_seconds, self._announce)
         self._tidying = Chore("sweep", settings.sweep_seconds, self._tidy)
 
     def stop(self) -> None:
@@ -123,6 +125,13 @@ class Supervisor:
             self._reconcile_at, self._cursor = None, ""
             self._tidying.hasten(0.0)
 
+    def _announce(self) -> None:
+        """Announce what was dropped, and look again when the next file has settled: in time, but not all the time."""
+        started_at = time.monotonic()
+        settles_in = announce_dropped(self._home, self._settings).settles_in_seconds
+        if settles_in is not None:
+            self._announcing.hasten(max(settles_in, LOOK_SHARE * (time.monotonic() - started_at)))
+
     def _tidy(self) -> None:
         forward_seconds = self._forward.seconds()
         self._cursor = tidy(self._home, self._settings, self._cursor, forward_seconds=forward_seconds).swept.cursor
@@ -171,17 +180,12 @@ class Supervisor:
 
     @contextmanager
     def _signalled(self) -> Iterator[None]:
-        """Turn SIGTERM and SIGINT into `stop`; in the main thread alone, as Python demands."""
+        """Turn the signals that ask for an end into `stop`, where this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
+        with on_ending(self._on_signal):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _on_signal(self, *_: object) -> None:
         self._signals += 1

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bytereel_codec.files.renaming import rename_new
+
 from bytereel.adapters.folder.beneath import (
     LinkInTheWayError,
     PathBelow,
@@ -109,9 +111,7 @@ def _rename(staging: int, staged: str, folder: int, name: str, *, if_absent: boo
     if not if_absent:
         os.replace(staged, name, src_dir_fd=staging, dst_dir_fd=folder)
         return
-    os.link(staged, name, src_dir_fd=staging, dst_dir_fd=folder, follow_symlinks=False)
-    with suppress(FileNotFoundError):
-        os.unlink(staged, dir_fd=staging)
+    rename_new(staged, name, from_folder=staging, to_folder=folder)
 
 
 def _exists(folder: int, name: str) -> bool:

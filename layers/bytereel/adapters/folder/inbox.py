@@ -23,16 +23,19 @@ from bytereel.adapters.folder.files import move, translated
 from bytereel.adapters.folder.objects import STAGING, FolderObjects, info_of
 from bytereel.adapters.folder.staging import StagedFile, abandoned
 from bytereel.adapters.folder.versions import identity_in, identity_of
+from bytereel.adapters.folder.walk import walk
 from bytereel.adapters.sqlite.queue import SqliteQueue
 from bytereel.errors import BytereelError, Temporary
+from bytereel.logs import shown
 from bytereel.messages import INTAKE, event_of
 from bytereel.model import INBOX, ObjectInfo, ObjectRef
 from bytereel.ports.objects import Buffer
-from bytereel.reading import every_object
 
 log = logging.getLogger(__name__)
 
 PAGE_OBJECTS = 1000
+ODD_MAX = 1000
+"""Of so many things that are no files it is said that they are left out."""
 
 INSERT_UPLOAD = "INSERT INTO uploads (staged, key, version) VALUES (?, ?, ?)"
 SELECT_UPLOADS = "SELECT number, staged, key, version FROM uploads ORDER BY number"
@@ -55,6 +58,14 @@ _Identity = tuple[bytes, str]
 _Pending = tuple[int, str, bytes, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How many files were announced; and in how many seconds the next one has settled, None where none is new."""
+
+    announced: int
+    settles_in_seconds: float | None
+
+
 class EmbeddedInbox:
     """Takes sources in, for any number of threads and processes of one machine."""
 
@@ -62,6 +73,7 @@ class EmbeddedInbox:
         self._objects = objects
         self._queue = queue
         self._database = queue.database
+        self._left_out: set[str] = set()
 
     def upload(self, key: str, chunks: Iterable[Buffer], *, mode: int | None = None) -> ObjectInfo:
         """Store the chunks as `key` of the inbox and send the intake message; both are durable on return.
@@ -92,21 +104,30 @@ class EmbeddedInbox:
         self._clear_abandoned()
         return placed
 
-    def reconcile(self, settle_seconds: float, now: float) -> int:
+    def reconcile(self, settle_seconds: float, now: float) -> Reconciled:
         """Announce every file of the inbox that is not announced yet and unchanged for `settle_seconds`.
 
-        A name with a part that starts with a dot is hidden: such files are the temporaries of other programs.
-        Returns how many. Costs one query for 1000 files, and a transaction only where one is new.
+        As in a bucket, names that start with a dot are names like others. Links and what else is no file are left out,
+        and logged once. Costs one query for 1000 files, and a transaction only where one is new.
         """
-        announced = 0
+        announced, settling = 0, []
         page: list[ObjectInfo] = []
-        for info in every_object(self._objects, INBOX):
-            if not now - settle_seconds < info.modified_at <= now:  # a time to come says nothing: take it as settled
+        with translated(PathBelow(self._objects.root, (INBOX,))):
+            for key, stat in walk(self._objects.root, INBOX, "", "", on_odd=self._leave_out):
+                info = info_of(ObjectRef(INBOX, key), stat)
+                if now - settle_seconds < info.modified_at <= now:  # a time to come says nothing: take it as settled
+                    settling.append(info.modified_at + settle_seconds - now)
+                    continue
                 page.append(info)
-            if len(page) == PAGE_OBJECTS:
-                announced += self._announce_page(page)
-                page = []
-        return announced + self._announce_page(page)
+                if len(page) == PAGE_OBJECTS:
+                    announced += self._announce_page(page)
+                    page = []
+        return Reconciled(announced + self._announce_page(page), min(settling, default=None))
+
+    def _leave_out(self, key: str) -> None:
+        if key not in self._left_out and len(self._left_out) < ODD_MAX:
+            self._left_out.add(key)
+            log.warning("left out of the inbox, as it is a link or a device and no file: %s", shown(key))
 
     def forget_gone(self) -> int:
         """Forget the identities whose file is no longer in the inbox; return how many.
@@ -204,7 +225,7 @@ class EmbeddedInbox:
 
     def _announce_page(self, page: Sequence[ObjectInfo]) -> int:
         with self._database.reading() as connection:
-            news = _news_of(connection, [info for info in page if not _is_hidden(info.ref.key)])
+            news = _news_of(connection, page)
         if not news.unseen and not news.renamed:
             return 0
         with self._database.writing() as connection:
@@ -277,7 +298,3 @@ def _news_of(connection: sqlite3.Connection, page: Sequence[ObjectInfo]) -> _New
 
 def _identity(info: ObjectInfo) -> _Identity:
     return os.fsencode(info.ref.key), info.ref.version
-
-
-def _is_hidden(key: str) -> bool:
-    return any(component.startswith(".") for component in key.split("/"))

@@ -4,11 +4,11 @@ import itertools
 import logging
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from bytereel.adapters.folder.beneath import LinkInTheWayError, entries_of, opened_folder, says_absent, stat_in
+from bytereel.adapters.folder.beneath import Entry, LinkInTheWayError, entries_of, opened_folder, says_absent, stat_in
 from bytereel.adapters.keys import KEY_BYTES_MAX
 
 log = logging.getLogger(__name__)
@@ -16,22 +16,37 @@ log = logging.getLogger(__name__)
 STAT_RUN_MAX = 1000
 
 
+def _nothing(key: str) -> None:
+    del key
+
+
 def walk(
-    top: Path, bucket: str, prefix: str, after: str, above: tuple[str, ...] = ()
+    top: Path,
+    bucket: str,
+    prefix: str,
+    after: str,
+    above: tuple[str, ...] = (),
+    *,
+    on_odd: Callable[[str], None] = _nothing,
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Regular files below the bucket in key order, as (key, stat), for keys with `prefix` and behind `after`.
 
     Opens only folders that can hold such a key, and at most one at a time. A file that vanishes meanwhile is left
-    out, and so is what no key can name: paths longer than a key may be. Links are not followed.
-    Raises: LinkInTheWayError where the bucket is one.
+    out, and so is what no key can name: paths longer than a key may be. Links are not followed: `on_odd` is told of
+    each, and of what else is neither file nor folder. Raises: LinkInTheWayError where the bucket is one.
     """
     folder, key_above = (bucket, *above), "".join(f"{name}/" for name in above)
-    for is_folder, run in itertools.groupby(_sorted_entries(top, folder), key=lambda entry: entry[1]):
+    entries = _entries(top, folder)
+    for entry in entries:
+        if not entry.is_folder and not entry.is_file:
+            on_odd(key_above + entry.name)
+    for is_folder, run in itertools.groupby(_sorted(entries), key=lambda entry: entry[1]):
         keys = [key_above + name for name, _ in run if _can_be_key(key_above + name)]
         if is_folder:
             for key in keys:
                 if _may_hold(key, prefix, after):
-                    yield from walk(top, bucket, prefix, after, (*above, key[len(key_above) : -1]))
+                    below = (*above, key[len(key_above) : -1])
+                    yield from walk(top, bucket, prefix, after, below, on_odd=on_odd)
         else:
             yield from _stats(top, folder, [key for key in keys if key > after and key.startswith(prefix)])
 
@@ -42,7 +57,7 @@ def folders_below(top: Path, bucket: str) -> Iterator[Path]:
     while waiting:
         folder = waiting.pop()
         yield Path(top, *folder)
-        waiting += [(*folder, name[:-1]) for name, is_folder in _sorted_entries(top, folder) if is_folder]
+        waiting += [(*folder, name[:-1]) for name, is_folder in _sorted(_entries(top, folder)) if is_folder]
 
 
 def _can_be_key(key: str) -> bool:
@@ -67,11 +82,10 @@ def _stats_of_run(top: Path, folder: Sequence[str], keys: Sequence[str]) -> list
     return [(key, stat) for key, stat in found if modes.S_ISREG(stat.st_mode)]
 
 
-def _sorted_entries(top: Path, folder: Sequence[str]) -> list[tuple[str, bool]]:
-    """Files and folders of a folder in key order: a folder's name ends in the slash its keys go on with."""
+def _entries(top: Path, folder: Sequence[str]) -> Sequence[Entry]:
     try:
         with opened_folder(top, folder) as descriptor:
-            entries = entries_of(descriptor)
+            return entries_of(descriptor)
     except OSError as error:
         if says_absent(error):
             return []
@@ -79,6 +93,10 @@ def _sorted_entries(top: Path, folder: Sequence[str]) -> list[tuple[str, bool]]:
             raise
         log.warning("left out, as it cannot be read: %r: %s", str(Path(top, *folder)), error.strerror)
         return []
+
+
+def _sorted(entries: Sequence[Entry]) -> list[tuple[str, bool]]:
+    """Files and folders of a folder in key order: a folder's name ends in the slash its keys go on with."""
     return sorted(
         (entry.name + "/" if entry.is_folder else entry.name, entry.is_folder)
         for entry in entries

@@ -29,13 +29,13 @@ def channel(
     """Show how well lossy reels came back from a platform, and how far they are from the cliff."""
     if output is None and not as_json:
         raise typer.BadParameter("give the page to write, or --json", param_hint="-o")
-    from bytereel_codec.files.sink import TargetFile
+    from bytereel_codec.files.targets import opened_target
 
     threads = workers or usable_cores()
     if output is None:
         surveys = [_surveyed(source, threads, as_json) for source in sources]
     else:
-        with TargetFile(output, replace=force) as file:
+        with opened_target(str(output), replace=force) as file:
             surveys = [_surveyed(source, threads, as_json) for source in sources]
             content = page(surveys).encode("utf-8", "replace")
             file.write_at(0, content)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import HomeFolder, Json
 from bytereel.cli.printing.output import pair_lines, print_result, size_text
 from bytereel.errors import Permanent, reason_of
@@ -33,8 +34,19 @@ def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
         "kernels": machine.kernels(),
         "versions": machine.versions(),
     }
+    found["workers"] = _workers(chosen)
     values = {**found, "settings": settings, "missing": [*machine.missing(found, settings), *_services(chosen)]}
     print_result(values, _lines(values), as_json=as_json)
+    if values["missing"]:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+def _workers(settings: "Settings") -> int | None:
+    """How many workers run on the home; None where there is no home, or none of this machine."""
+    from bytereel.wiring import is_home, owners_folder_of
+    from bytereel.workers.owners import count_living
+
+    return count_living(owners_folder_of(settings.home)) if is_home(settings.home) else None
 
 
 def _services(settings: "Settings") -> list[str]:
@@ -67,6 +79,7 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
             "gpu": "; ".join(found["gpus"]) or "none",
             "encoders": "; ".join(f"{kind}: {', '.join(names) or 'none'}" for kind, names in found["encoders"].items()),
             "home": _disk_text(found["disk"]),
+            "workers": _workers_text(found["workers"]),
             "hashing": ", ".join(
                 f"{name.partition('_')[0]} {size_text(rate)}/s" for name, rate in found["rates"].items()
             ),
@@ -95,6 +108,10 @@ def _disk_text(disk: Mapping[str, Any]) -> str:
     rate = disk["write_bytes_per_second"]
     written = f", writes {size_text(rate)}/s" if rate else ""
     return f"{disk['folder']}: {size_text(disk['free'])} free, a sync takes {disk['sync_milliseconds']} ms{written}"
+
+
+def _workers_text(workers: int | None) -> str | None:
+    return "none runs: `bytereel up` starts some" if workers == 0 else None if workers is None else f"{workers} run"
 
 
 def _kernels_text(kernels: Mapping[str, Any]) -> str:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bytereel.cli import homes
-from bytereel.cli.options import STANDARD, Force, HomeFolder, JobId, Json
+from bytereel.cli.options import Force, HomeFolder, JobId, Json
 from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.logs import shown
-from bytereel.model import Job, JobState, ObjectRef
+from bytereel.model import JOB_RUNNING, Job, JobState, ObjectRef
 
 if TYPE_CHECKING:
     from bytereel.settings import Settings
@@ -42,8 +42,10 @@ def jobs(
     lines = table_lines(("JOB", "STATE", "DONE", "SIZE", "CREATED", "SOURCE"), rows) if rows else []
     total = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"
     letters = dead_letters(home.ports)
-    values = {"jobs": views, "counts": counts, "dead_letters": letters}
+    values = {"jobs": views, "counts": counts, "workers": homes.living_workers(home), "dead_letters": letters}
     print_result(values, [*lines, total, *_letter_lines(letters)], as_json=as_json)
+    if not as_json and any(state.value in counts for state in JOB_RUNNING):
+        homes.note_missing_workers(home)
 
 
 def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
@@ -77,10 +79,12 @@ def status(
     job = find_job(home.ports.jobs, job_id)
     if watch:
         with ProgressBar("converting", hidden=as_json) as progress:
-            job = homes.await_job(home, job.id, timeout, progress)
+            job = homes.await_job(home, job.id, timeout, progress, as_json=as_json)
     _print_job(home, job, as_json=as_json)
     if watch:
         raise typer.Exit(homes.end_code(job))
+    if not as_json and job.state in JOB_RUNNING:
+        homes.note_missing_workers(home)
 
 
 def cancel(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
@@ -133,7 +137,7 @@ def get(
 ) -> None:
     """Copy a job's output out of the outbox."""
     from bytereel_codec.files.names import safe_name
-    from bytereel_codec.files.sink import StreamTarget, TargetFile
+    from bytereel_codec.files.targets import is_standard_output, opened_target
 
     from bytereel.operations import find_job
 
@@ -141,20 +145,18 @@ def get(
     job = find_job(home.ports.jobs, job_id)
     found = homes.find_output(home, job)
     name = safe_name(found.ref.key)
-    target = Path(name if output is None else output)
-    if output is not None and target.is_dir():
-        target /= name
-    with ProgressBar("copying", hidden=as_json) as progress:
-        if output == STANDARD:
-            size = _copy(home, job, found.ref, StreamTarget(1), progress)
-        else:
-            with TargetFile(target, replace=force, mode=found.mode) as file:
-                size = _copy(home, job, found.ref, file, progress)
-                file.commit(size)
-    values = {"job": job.id, "path": str(target), "bytes": size}
-    print_result(
-        values, pair_lines({"written": target, "size": size_text(size)}), as_json=as_json, on_stderr=output == STANDARD
-    )
+    target = name if output is None else output
+    if output is not None and Path(target).is_dir():
+        target = str(Path(target, name))
+    with (
+        ProgressBar("copying", hidden=as_json) as progress,
+        opened_target(target, replace=force, mode=found.mode) as out,
+    ):
+        size = _copy(home, job, found.ref, out, progress)
+        out.commit(size)
+    values = {"job": job.id, "path": target, "bytes": size}
+    lines = pair_lines({"written": target, "size": size_text(size)})
+    print_result(values, lines, as_json=as_json, on_stderr=is_standard_output(target))
 
 
 def _copy(home: "Home", job: Job, ref: ObjectRef, target: Any, progress: ProgressBar) -> int:
@@ -179,7 +181,7 @@ def sweep(folder: HomeFolder = None, as_json: Json = False) -> None:
     from bytereel.workers.chores import announce_dropped, place_pending
 
     home, settings = homes.opened_existing(folder)
-    counts = Counter({"placed": place_pending(home), "announced": announce_dropped(home, settings)})
+    counts = Counter({"placed": place_pending(home), "announced": announce_dropped(home, settings).announced})
     counts.update(_tidied(home, settings))
     letters = dead_letters(home.ports)
     lines = pair_lines({name.replace("_", " "): count for name, count in counts.items()})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from bytereel_codec.files.targets import is_standard_output
 
 from bytereel.cli.commands.profiles import (
     Colours,
@@ -108,13 +109,13 @@ def encode(
             progress=progress,
         )
         summary = encode_file(source, target, options)
-    values = _encoded(summary, target, time.monotonic() - started_at)
+    values = _encoded(summary, time.monotonic() - started_at)
     values["encoder"] = chosen.channel.encoder if chosen.channel else None
-    print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=target == STANDARD)
+    print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=is_standard_output(target))
 
 
 def _check_places(source: str, target: str) -> None:
-    if target == STANDARD and sys.stdout.isatty():
+    if is_standard_output(target) and sys.stdout.isatty():
         raise typer.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
     if STANDARD in (source, target):
         return
@@ -125,8 +126,8 @@ def _check_places(source: str, target: str) -> None:
         )
 
 
-def _encoded(summary: "EncodeSummary", target: str, seconds: float) -> dict[str, Any]:
-    values = {**asdict(summary), "target": target, "seconds": round(seconds, 3)}
+def _encoded(summary: "EncodeSummary", seconds: float) -> dict[str, Any]:
+    values = {**asdict(summary), "seconds": round(seconds, 3)}
     values["expansion"] = round(summary.expansion, 6) if summary.source_bytes else None
     return values
 
@@ -176,10 +177,11 @@ def decode(
         )
         report = decode_file(source, target, options)
     seconds = time.monotonic() - started_at
-    if target is None and report.target != report.name:
+    if Path(report.target).name != report.name and report.target != target:
         print_note(f"the reel names it {report.name!r}; written as {report.target!r}")
     values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
-    print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=target == STANDARD)
+    on_stderr = target is not None and is_standard_output(target)
+    print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=on_stderr)
     _end_by_loss(report)
 
 
@@ -263,10 +265,10 @@ def inspect(
         raise typer.BadParameter("--frame N and -o X.png go together", param_hint="--frame")
     if source == STANDARD:
         raise typer.BadParameter("a picture is taken from a file", param_hint="IN")
-    from bytereel_codec.files.sink import TargetFile
+    from bytereel_codec.files.targets import opened_target
     from bytereel_codec.libav.images import outlined, picture_at, png_of
 
-    with TargetFile(output, replace=force) as file:
+    with opened_target(str(output), replace=force) as file:
         shown = picture_at(Path(source), frame)
         content = png_of(outlined(shown) if outline else shown.rgb)
         file.write_at(0, content)

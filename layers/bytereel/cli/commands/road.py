@@ -84,7 +84,7 @@ def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str
     from bytereel.operations import view
 
     with ProgressBar("converting", hidden=as_json) as progress:
-        job = homes.await_job(home, job_id_of(stored.ref), timeout, progress)
+        job = homes.await_job(home, job_id_of(stored.ref), timeout, progress, as_json=as_json)
     path = homes.output_address(home, job)
     ended = {**values, **view(job, home.ports.clock.now()), "path": path}
     print_result(ended, [shown(path)] if path else [], as_json=as_json)
