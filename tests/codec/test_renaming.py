@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +66,19 @@ def test_what_has_the_name_keeps_it(way: str, folder: int, tmp_path: Path, there
     assert (tmp_path / "staged").read_bytes() == b"content"
 
 
-def test_of_many_at_once_one_takes_the_name(way: str, folder: int, tmp_path: Path) -> None:
+def test_of_many_at_once_one_takes_the_name(
+    way: str, folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.stat
+
+    def slow_look(*args, **kwargs):  # type: ignore[no-untyped-def]
+        try:
+            return look(*args, **kwargs)
+        finally:
+            time.sleep(0.005)
+
+    monkeypatch.setattr(renaming.os, "stat", slow_look)
+
     def attempt(number: int) -> bool:
         try:
             rename_new(f"staged{number}", "name", from_folder=folder, to_folder=folder)
