@@ -4,7 +4,7 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from bytereel_functions.opened import open_road, warm_kernels
+from bytereel_functions.opened import open_road
 from bytereel_functions.records import deliver_records
 from bytereel_functions.telemetry import observed
 
@@ -13,5 +13,4 @@ from bytereel_functions.telemetry import observed
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Convert the segments that the messages name; answer with the messages that come back."""
     road = open_road()
-    warm_kernels()
     return deliver_records(event, context, road)

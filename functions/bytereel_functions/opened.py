@@ -63,11 +63,3 @@ def road_of(settings: Settings, home: Home, conversions: Conversions) -> Road:
     limits = DeliveryLimits(settings.lease_seconds, settings.deliveries_max, settings.deaths_max)
     seals = settings.passphrase_file is not None or settings.key_file is not None
     return Road(settings, home, Delivery(counted(home.ports, sizes=not seals), conversions, new_owner(), limits))
-
-
-@cache
-def warm_kernels() -> None:
-    """Compile the kernels, or load them from numba's cache, before the first segment."""
-    from bytereel_codec.video.macroblocks import warm_up
-
-    warm_up()

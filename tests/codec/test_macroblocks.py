@@ -8,16 +8,16 @@ import pytest
 from bytereel_codec.files.ranged import BytesReader
 from bytereel_codec.frame.geometry import GEOMETRIES
 from bytereel_codec.frame.header import whitening_shift
-from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
-from bytereel_codec.frame.whitening import whitening_table
+from bytereel_codec.frame.sizes import GROUP_MACROBLOCKS, HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.whitening import NO_WHITENING, whitening_table
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import read_macroblocks, write_macroblocks
+from bytereel_codec.video.macroblocks import new_scratch, read_macroblocks, write_macroblocks
 from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, FrameLoader, PictureReader, PictureWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reels import FORGED_ID, SMALL, forged_header
 
-PLAIN = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)
+PLAIN = NO_WHITENING
 SENTINEL = 0xA5
 ALPHABETS = [b"\x00", b"\x00\x03", b"\x00\x01\x02\x03\x04", bytes(range(256))]
 
@@ -37,8 +37,8 @@ def coded_by_the_book(image: bytes, before: bytes) -> bytes:
 def written(image: bytes, table: np.ndarray, shift: int, before: bytes, stream: np.ndarray) -> int:
     padded = np.frombuffer(image + bytes(-len(image) % MACROBLOCK_BYTES), np.uint8)
     stream[: len(before)] = np.frombuffer(before, np.uint8)
-    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
-    return int(write_macroblocks(padded, len(image), table, shift, stream, len(before), raw))
+    scratch = new_scratch()
+    return int(write_macroblocks(padded, len(image), table, shift, stream, len(before), scratch))
 
 
 images = st.builds(
@@ -62,20 +62,48 @@ def test_writing_follows_the_book_and_reading_inverts_it(image, before, data):
     masked = bytes(a ^ b for a, b in zip(padded, mask, strict=False))
     assert stream[len(before) : end].tobytes() == coded_by_the_book(masked, before)
     back = np.full(len(padded) + 7, SENTINEL, np.uint8)
-    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
-    assert read_macroblocks(stream, len(before), end, len(image), table, shift, back, raw) == end
+    scratch = new_scratch()
+    assert read_macroblocks(stream, len(before), end, len(image), table, shift, back, scratch) == end
     assert back[: len(padded)].tobytes() == padded
     assert (back[len(padded) :] == SENTINEL).all(), "nothing is written behind the last macroblock"
     for cut in (end - 1, len(before) + 1, len(before)):
-        assert read_macroblocks(stream, len(before), cut, len(image), table, shift, back, raw) == -1
+        assert read_macroblocks(stream, len(before), cut, len(image), table, shift, back, scratch) == -1
 
 
 def test_the_worst_case_takes_three_bytes_for_two():
     image = bytes(3 * MACROBLOCK_BYTES)
     stream = np.full(3 * 581 + 64, SENTINEL, np.uint8)
-    end = written(image, PLAIN, 0, b"\x65", stream)
-    assert end - 1 <= 3 * 579
-    assert stream[1:end].tobytes() == coded_by_the_book(image, b"\x65")
+    end = written(image, PLAIN, 0, b"\x65\x88", stream)
+    assert end - 2 <= 3 * 579
+    assert stream[2:end].tobytes() == coded_by_the_book(image, b"\x65\x88")
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("macroblocks", [GROUP_MACROBLOCKS, GROUP_MACROBLOCKS + 1, 2 * GROUP_MACROBLOCKS + 3])
+def test_groups_of_macroblocks_join_without_a_seam(macroblocks, alphabet):
+    """Zeros across the border of two groups take prevention bytes as others do, whatever was before."""
+    draw = random.Random(macroblocks)
+    for tail in (1, 2, 3, 4):
+        image = bytearray(draw.choices(alphabet, k=macroblocks * MACROBLOCK_BYTES))
+        for border in range(GROUP_MACROBLOCKS, macroblocks, GROUP_MACROBLOCKS):
+            image[border * MACROBLOCK_BYTES - tail : border * MACROBLOCK_BYTES] = bytes(tail)
+        stream = np.full(macroblocks * 581 + 64, SENTINEL, np.uint8)
+        end = written(bytes(image), PLAIN, 0, slice_start(0), stream)
+        assert stream[len(slice_start(0)) : end].tobytes() == coded_by_the_book(bytes(image), slice_start(0))
+        back = np.empty(len(image), np.uint8)
+        assert read_macroblocks(stream, len(slice_start(0)), end, len(image), PLAIN, 0, back, new_scratch()) == end
+        assert back.tobytes() == image
+
+
+def test_a_shift_near_the_end_of_the_table_goes_on_at_its_start():
+    size = (GROUP_MACROBLOCKS + 300) * MACROBLOCK_BYTES
+    table = whitening_table(FORGED_ID)
+    for shift in (0, 1, 65535, 65536 - 384, 40000):
+        stream = np.full(2 * size, SENTINEL, np.uint8)
+        end = written(bytes(size), table, shift, slice_start(0), stream)
+        mask = np.resize(table[:WHITENING_BYTES], size + shift)[shift:].copy()
+        mask[:HEADER_BYTES] = 0
+        assert stream[len(slice_start(0)) : end].tobytes() == coded_by_the_book(mask.tobytes(), slice_start(0))
 
 
 @pytest.mark.parametrize("wanted", [b"\x00", b"\x00\x00\x03", b"\x00\x00\x01"])

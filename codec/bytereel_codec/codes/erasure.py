@@ -11,7 +11,6 @@ from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 Row = npt.NDArray[np.uint8]
 Factors = tuple[int, ...]
@@ -47,25 +46,12 @@ def coefficient(column: int, row: int) -> int:
     return inverse((255 - column) ^ row)
 
 
-@njit(cache=True, nogil=True)
-def _accumulate(target, source, factor):  # type: ignore[no-untyped-def]
-    """target ^= factor * source, byte by byte, for as long as the source is: shift and add on whole vectors."""
-    for block in range(0, source.size, 4096):
-        part = source[block : block + 4096]
-        out = target[block : block + part.size]
-        for i in range(part.size):
-            value = part[i]
-            total = np.uint8(0)
-            for bit in range(8):
-                total ^= np.uint8(value * np.uint8((factor >> bit) & 1))
-                value = np.uint8(np.uint8(value << 1) ^ np.uint8(np.uint8(value >> 7) * np.uint8(0x1D)))
-            out[i] ^= total
-
-
 def accumulate(target: Row, source: Row, factor: int) -> None:
     """target[:source.size] ^= factor * source. Shapes: uint8[n], `target` at least as long."""
+    from bytereel_codec.codes.erasure_kernels import accumulate as kernel  # not loaded where nothing has parity
+
     assert len(source) <= len(target), "the kernel checks no bounds"
-    _accumulate(target, source, np.uint8(factor))
+    kernel(target, source, np.uint8(factor))
 
 
 @lru_cache(maxsize=512)

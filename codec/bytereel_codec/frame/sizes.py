@@ -8,3 +8,5 @@ DIGEST_BYTES = 32
 MACROBLOCK_BYTES = 384
 MACROBLOCK_CODED_BYTES = 386
 WHITENING_BYTES = 65536
+GROUP_MACROBLOCKS = 512
+"""Macroblocks that are handled at a time: the memory for it is what a core's own cache holds."""

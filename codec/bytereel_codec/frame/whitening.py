@@ -9,16 +9,19 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.sizes import GROUP_MACROBLOCKS, HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
 
+TABLE_BYTES = WHITENING_BYTES + GROUP_MACROBLOCKS * MACROBLOCK_BYTES
+NO_WHITENING = np.zeros(TABLE_BYTES, np.uint8)
+"""A table for images that are whitened already."""
 HEADER_MASK = hashlib.shake_128(b"bytereel header mask").digest(HEADER_BYTES)
 
 
 @lru_cache(maxsize=4)
 def whitening_table(reel_id: bytes) -> npt.NDArray[np.uint8]:
-    """uint8[65536 + 384]: the sequence of a reel, its first 384 bytes repeated at the end."""
-    table = hashlib.shake_128(b"bytereel whitening" + reel_id).digest(WHITENING_BYTES)
-    return np.frombuffer(table + table[:MACROBLOCK_BYTES], np.uint8)
+    """uint8[65536 + a group of macroblocks]: the sequence of a reel, repeated, so that a group's is in one piece."""
+    table = np.frombuffer(hashlib.shake_128(b"bytereel whitening" + reel_id).digest(WHITENING_BYTES), np.uint8)
+    return np.resize(table, TABLE_BYTES)
 
 
 def masked(header: bytes) -> bytes:

@@ -15,12 +15,13 @@ import numpy as np
 from bytereel_codec.channel.raster import Plane
 from bytereel_codec.errors import Permanent
 from bytereel_codec.frame.header import parse_masked
-from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES
+from bytereel_codec.frame.whitening import NO_WHITENING
 from bytereel_codec.libav.pictures import planes_shown
 from bytereel_codec.libav.sandbox.run import Run
 from bytereel_codec.libav.sandbox.wire import Ending, Job, Task
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import write_macroblocks
+from bytereel_codec.video.macroblocks import new_scratch, write_macroblocks
 
 _LOOK_PICTURES = 64
 _FORMATS = ("yuv420p", "yuvj420p")
@@ -44,8 +45,7 @@ def unwrapped(path: Path, target: Path) -> None:
 def rewritten(path: Path, target: Path) -> bool:
     """Decode the file's pictures and write those that carry frames to `target` as I_PCM; False when none of the first
     `_LOOK_PICTURES` does, or libav finds no video."""
-    table = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)  # the samples are whitened already
-    raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+    scratch = new_scratch()
     found = False
     with target.open("wb") as out:
         for number, image in enumerate(decoded_pictures(path)):
@@ -54,7 +54,7 @@ def rewritten(path: Path, target: Path) -> bool:
                 stream = np.empty(len(image) * 2, np.uint8)
                 start = slice_start(0)
                 stream[: len(start)] = np.frombuffer(start, np.uint8)
-                end = write_macroblocks(image, len(image), table, 0, stream, len(start), raw)
+                end = write_macroblocks(image, len(image), NO_WHITENING, 0, stream, len(start), scratch)
                 out.write(stream.data[:end])
                 found = True
             elif not found and number >= _LOOK_PICTURES:

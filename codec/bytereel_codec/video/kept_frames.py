@@ -13,9 +13,10 @@ from typing import IO
 import numpy as np
 
 from bytereel_codec.files.sink import write_error
-from bytereel_codec.frame.sizes import MACROBLOCK_BYTES, MACROBLOCK_CODED_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.sizes import MACROBLOCK_BYTES
+from bytereel_codec.frame.whitening import NO_WHITENING
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import write_macroblocks
+from bytereel_codec.video.macroblocks import new_scratch, write_macroblocks
 from bytereel_codec.video.picture import Bytes
 
 
@@ -24,8 +25,7 @@ class SampleStream:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._table = np.zeros(WHITENING_BYTES + MACROBLOCK_BYTES, np.uint8)  # the images are whitened already
-        self._raw = np.empty(MACROBLOCK_CODED_BYTES, np.uint8)
+        self._scratch = new_scratch()
         self._image = np.empty(0, np.uint8)
         self._stream = np.empty(0, np.uint8)
 
@@ -39,7 +39,7 @@ class SampleStream:
         self._image[len(image) : padded] = 0
         start = slice_start(0)
         self._stream[: len(start)] = np.frombuffer(start, np.uint8)
-        end = write_macroblocks(self._image, len(image), self._table, 0, self._stream, len(start), self._raw)
+        end = write_macroblocks(self._image, len(image), NO_WHITENING, 0, self._stream, len(start), self._scratch)
         self._file.write(self._stream.data[:end])
         return int(end)
 

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bytereel_codec.video.macroblocks import warm_up
-
 from bytereel.conversions.registry import load_conversions
 from bytereel.errors import Integrity, Permanent, reason_of
 from bytereel.logs import configure_logging
@@ -46,7 +44,6 @@ def main() -> int:
         configure_logging(settings.log_level)
         home = open_home(settings)
         conversions = load_conversions(settings)
-        warm_up()
         if begun is not None:
             os.close(begun)
     except (Permanent, Integrity) as error:

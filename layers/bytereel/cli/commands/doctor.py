@@ -115,8 +115,8 @@ def _workers_text(workers: int | None) -> str | None:
 
 
 def _kernels_text(kernels: Mapping[str, Any]) -> str:
-    state = "were compiled already" if kernels["compiled"] else "had to be compiled"
-    return f"those of archive {state}; 1 KiB there and back in {kernels['round_trip_seconds']} s"
+    state = "is compiled already" if kernels["compiled"] else "is compiled at its first use"
+    return f"that of parity {state}; archive needs none: 1 KiB there and back in {kernels['round_trip_seconds']} s"
 
 
 def register(app: typer.Typer) -> None:
