@@ -8,7 +8,13 @@ import pytest
 from bytereel_codec.files.ranged import BytesReader
 from bytereel_codec.frame.geometry import GEOMETRIES
 from bytereel_codec.frame.header import whitening_shift
-from bytereel_codec.frame.sizes import GROUP_MACROBLOCKS, HEADER_BYTES, MACROBLOCK_BYTES, WHITENING_BYTES
+from bytereel_codec.frame.sizes import (
+    GROUP_MACROBLOCKS,
+    HEADER_BYTES,
+    MACROBLOCK_BYTES,
+    MACROBLOCK_CODED_BYTES,
+    WHITENING_BYTES,
+)
 from bytereel_codec.frame.whitening import NO_WHITENING, whitening_table
 from bytereel_codec.video.h264 import slice_start
 from bytereel_codec.video.macroblocks import new_scratch, read_macroblocks, write_macroblocks
@@ -93,6 +99,18 @@ def test_groups_of_macroblocks_join_without_a_seam(macroblocks, alphabet):
         back = np.empty(len(image), np.uint8)
         assert read_macroblocks(stream, len(slice_start(0)), end, len(image), PLAIN, 0, back, new_scratch()) == end
         assert back.tobytes() == image
+
+
+@pytest.mark.parametrize("at", [0, 1])
+@pytest.mark.parametrize("block", [1, GROUP_MACROBLOCKS, GROUP_MACROBLOCKS + 1])
+def test_what_is_no_macroblock_of_samples_is_not_read_as_one(block, at):
+    image = b"\x55" * ((GROUP_MACROBLOCKS + 2) * MACROBLOCK_BYTES)
+    before = slice_start(0)
+    stream = np.full(len(image) * 2, SENTINEL, np.uint8)
+    end = written(image, PLAIN, 0, before, stream)
+    stream[len(before) + block * MACROBLOCK_CODED_BYTES - 2 + at] ^= 0x40
+    back = np.empty(len(image), np.uint8)
+    assert read_macroblocks(stream, len(before), end, len(image), PLAIN, 0, back, new_scratch()) == -1
 
 
 def test_a_shift_near_the_end_of_the_table_goes_on_at_its_start():
