@@ -25,7 +25,7 @@ ENCODERS = {
     "ffv1": ("ffv1",),
 }
 _LIBRARIES = (
-    "bytereel", "numpy", "numba", "crc32c", "zstandard", "cryptography", "av", "typer", "rich", "pydantic-settings",
+    "bytereel", "numpy", "numba", "crc32c", "zstandard", "cryptography", "av", "click", "rich", "pydantic-settings",
     "psutil", "watchfiles",
 )  # fmt: skip
 _CGROUP = Path("/sys/fs/cgroup")

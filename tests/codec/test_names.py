@@ -3,6 +3,7 @@
 import unicodedata
 
 import pytest
+from bytereel_codec.files import names
 from bytereel_codec.files.names import FILE_NAME_BYTES_MAX, cut_name, fitted_name, safe_name
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -101,3 +102,8 @@ def test_any_name_is_made_harmless_once_and_for_all(name):
         "Zp",
     }
     assert safe_name(harmless) == harmless
+
+
+def test_the_spaces_are_those_of_unicode() -> None:
+    found = "".join(chr(number) for number in range(0x11_0000) if unicodedata.category(chr(number)) == "Zs")
+    assert found == names._SPACES

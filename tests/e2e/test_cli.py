@@ -378,7 +378,7 @@ def test_help_names_the_exit_codes_and_imports_nothing_slow(cli: Cli) -> None:
     script = f"import sys, bytereel.cli.main; print([m for m in {SLOW_MODULES} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment(), check=True)
     assert done.stdout.strip() == b"[]"
-    options_alone = [sys.executable, "-P", "-c", "import typer"]
+    options_alone = [sys.executable, "-P", "-c", "import click"]
     least = fastest(lambda: subprocess.run(options_alone, env=cli.environment, check=True), rounds=8)
     assert fastest(lambda: cli("--help"), rounds=8) <= HELP_RATIO_MAX * least
 

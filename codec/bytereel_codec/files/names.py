@@ -26,7 +26,8 @@ _SELECTORS = frozenset(
     for number in range(first, last + 1)
 )
 _ESCAPED = range(0xDC80, 0xDD00)
-_SPACES = "".join(chr(number) for number in range(0x3001) if unicodedata.category(chr(number)) == "Zs")
+# All of category Zs.
+_SPACES = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _ENDS = _SPACES + "."
 # What another system takes for a device, whatever ends the name has.
 _DEVICES = frozenset(

@@ -3,15 +3,18 @@
 import errno
 import os
 import threading
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bytereel_codec.errors import BytereelError, Permanent, Temporary
 from bytereel_codec.files.parts import new_part
 from bytereel_codec.files.ranged import PERMISSION_BITS, Buffer
 from bytereel_codec.files.renaming import rename_new
+
+T = TypeVar("T")
 
 _UMASK_DECIDES = 0o666
 _OWNER_ALONE = 0o600
@@ -205,3 +208,24 @@ class OrderedSink:
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
+
+
+def poured(chunks: Generator[memoryview, None, T], index: int, sink: OrderedSink, kept: bytearray) -> T | None:
+    """Write a segment's chunks in its turn, keeping them until then; its facts, or None when another thread failed."""
+    held = 0
+    while True:
+        try:
+            chunk = next(chunks)
+        except StopIteration as stop:
+            if not sink.wait(index):
+                return None
+            sink.write(memoryview(kept)[:held])
+            facts: T = stop.value
+            return facts
+        if sink.is_turn(index):
+            sink.write(memoryview(kept)[:held])
+            sink.write(chunk)
+            held = 0
+        else:
+            kept[held : held + len(chunk)] = chunk
+            held += len(chunk)

@@ -13,16 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zstandard
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.files.ranged import Buffer
 from bytereel_codec.frame.header import Flag, FrameHeader
+
+if TYPE_CHECKING:
+    from bytereel_codec.frame.ciphers import Cipher
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -64,8 +64,10 @@ class Secret:
 
     def check(self, reel_id: bytes, scrypt_log2_n: int) -> str:
         """A value (hex) by which workers see that they hold the same secret; it says nothing about the key."""
+        from bytereel_codec.frame.ciphers import derived
+
         key = self.reel_key(reel_id, scrypt_log2_n)
-        return HKDF(SHA256(), _CHECK_BYTES, reel_id, b"bytereel key check").derive(key).hex()
+        return derived(key, reel_id, b"bytereel key check", _CHECK_BYTES).hex()
 
 
 def _derived(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
@@ -86,8 +88,10 @@ def _derived_once(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
             dklen=KEY_BYTES,
             maxmem=(1 << scrypt_log2_n) * 1024 + (1 << 20),
         )
+    from bytereel_codec.frame.ciphers import derived
+
     assert secret.key is not None
-    return HKDF(SHA256(), KEY_BYTES, reel_id, b"bytereel frame key").derive(secret.key)
+    return derived(secret.key, reel_id, b"bytereel frame key", KEY_BYTES)
 
 
 def secret_from_files(passphrase_file: Path | None, key_file: Path | None) -> Secret | None:
@@ -137,7 +141,7 @@ class Envelope:
     """Closes and opens the blocks of one reel, with the reel's key where it is sealed. One thread at a time."""
 
     def __init__(self, reel_key: bytes | None, nonce: Callable[[int], bytes] = os.urandom) -> None:
-        self._cipher = None if reel_key is None else AESGCM(reel_key)
+        self._cipher = None if reel_key is None else _cipher(reel_key)
         self._compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL)
         self._decompressor = zstandard.ZstdDecompressor()
         self._nonce = nonce
@@ -158,7 +162,7 @@ class Envelope:
         """Nonce, ciphertext and tag, bound to the header."""
         assert self._cipher is not None
         nonce = self._nonce(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, block, header.bound_part())
+        return nonce + self._cipher.seal(nonce, block, header.bound_part())
 
     def open(self, payload: memoryview, header: FrameHeader, limit_bytes: int) -> Buffer:
         """The block in an intact payload, of at most `limit_bytes`.
@@ -179,10 +183,10 @@ class Envelope:
             raise Permanent("reel.sealed", "the reel is sealed", hint=_HINT)
         if len(payload) < NONCE_BYTES + TAG_BYTES:
             raise _bad_block("is too short to be sealed", header)
-        try:
-            return self._cipher.decrypt(bytes(payload[:NONCE_BYTES]), payload[NONCE_BYTES:], header.bound_part())
-        except InvalidTag as error:
-            raise wrong_key() from error
+        block = self._cipher.open(bytes(payload[:NONCE_BYTES]), payload[NONCE_BYTES:], header.bound_part())
+        if block is None:
+            raise wrong_key()
+        return block
 
     def _decompressed(self, block: Buffer, limit_bytes: int) -> bytes:
         try:
@@ -198,6 +202,12 @@ class Envelope:
             return self._decompressor.decompress(block, max_output_size=limit_bytes)
         except zstandard.ZstdError as error:
             raise Integrity("reel.bad_block", f"a compressed block cannot be read: {error}") from error
+
+
+def _cipher(reel_key: bytes) -> "Cipher":
+    from bytereel_codec.frame.ciphers import Cipher
+
+    return Cipher(reel_key)
 
 
 def _bad_block(what: str, header: FrameHeader) -> Integrity:

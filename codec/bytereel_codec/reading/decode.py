@@ -13,7 +13,6 @@ from pathlib import Path
 
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.errors import BytereelError, Integrity
-from bytereel_codec.files.folder.target import FolderTarget
 from bytereel_codec.files.names import safe_name
 from bytereel_codec.files.ranged import Buffer
 from bytereel_codec.files.sink import StreamTarget, Target, TargetFile
@@ -169,6 +168,8 @@ class _Decoding:
         return self._report("")
 
     def _run_folder(self, path: Path) -> None:
+        from bytereel_codec.files.folder.target import FolderTarget  # tar: not loaded for a file
+
         with FolderTarget(path, preserve=self._options.preserve) as target:
             self._read_into(target, workers=1)
             self._require_whole()

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bytereel_codec.bursts.report import ChannelReport
 from bytereel_codec.channel.device import Device
@@ -20,8 +21,10 @@ from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.reading.frames import FrameKey, ReelFrames, agreement_of, key_of
 from bytereel_codec.reading.scan import Wanted, frames_of_reel
 from bytereel_codec.reel.parity import ParityShape
-from bytereel_codec.reel.recovery.recovery import Recovery
-from bytereel_codec.reel.recovery.stripe import FetchCopy, Opens, Recovered, Stripe
+
+if TYPE_CHECKING:
+    from bytereel_codec.reel.recovery.recovery import Recovery
+    from bytereel_codec.reel.recovery.stripe import FetchCopy, Opens, Recovered
 
 _COSTS_TRIED = 3
 _VAIN_PASSES, _VAIN_BYTES_MIN = 16, 256 << 20
@@ -57,7 +60,7 @@ class Reel:
         self._locate = locate
         self._read_all = read_all
         self._thorough = frames.is_thorough
-        self._recovery = Recovery()
+        self._recovery: Recovery | None = None
         self.recovered: set[tuple[int, int]] = set()
         self.chosen: dict[FrameKey, int] = {}
         self.settled: set[int] = set()
@@ -172,7 +175,7 @@ class Reel:
 
     def _index_again(self, *, thorough: bool) -> None:
         """Find every frame, keeping what was known of the reel's end; under the lock."""
-        known, self._locate, self._recovery = self.frames, None, Recovery()
+        known, self._locate, self._recovery = self.frames, None, None
         self._read_all()
         self.frames = frames_of_reel(self.reader, Wanted(self.reel_id), thorough=thorough or None)
         if self.sealed and known.segments is not None:  # told by a sealed leader
@@ -210,13 +213,16 @@ class Reel:
         self,
         segment: int,
         frame: int,
-        fetch: FetchCopy,
-        opens: Opens = lambda header, payload: True,
+        fetch: "FetchCopy",
+        opens: "Opens" = lambda header, payload: True,
         choice: int | None = None,
-    ) -> Recovered | None:
+    ) -> "Recovered | None":
         """A lost frame as parity brings it back, None where there is too little of it; `choice`: see `Recovery`."""
         if not self.shape.columns:
             return None
+        from bytereel_codec.reel.recovery.recovery import Recovery  # not loaded where nothing is lost
+        from bytereel_codec.reel.recovery.stripe import Stripe
+
         stripe = Stripe(
             self.reel_id,
             self.shape,
@@ -232,6 +238,7 @@ class Reel:
         if segment not in stripe.segments:  # the counts have changed since it was asked for
             return None
         with self._lock:
+            self._recovery = self._recovery or Recovery()
             return self._recovery.frame(stripe, segment, fetch, opens, choice)
 
 

@@ -8,28 +8,23 @@ or a stream, one segment (26 MiB).
 
 import os
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.files.names import REEL_SUFFIX, fitted_name, safe_name
 from bytereel_codec.files.ranged import FileReader
-from bytereel_codec.files.sink import OrderedSink, StreamTarget, TargetFile
+from bytereel_codec.files.sink import OrderedSink, StreamTarget, TargetFile, poured
 from bytereel_codec.files.targets import is_stream, named_in, opened_target
 from bytereel_codec.files.threads import Progress, run_in_threads
 from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.frame.geometry import ReelGeometry
 from bytereel_codec.profiles.profiles import Profile, profile_named
-from bytereel_codec.reading.reel import Reel
-from bytereel_codec.reading.reel_reader import ReelReader
-from bytereel_codec.reading.scan import Wanted, frames_of_reel
 from bytereel_codec.reel.parameters import SegmentFacts
 from bytereel_codec.video.kept_frames import KeptFrames
 from bytereel_codec.writing.assembly import ChunkSizes, HeadWriter
-from bytereel_codec.writing.parity_segment import write_parity_segment
 from bytereel_codec.writing.reel_plan import (
     ReelPlan,
     finished_reel,
@@ -39,8 +34,6 @@ from bytereel_codec.writing.reel_plan import (
     segment_writer,
 )
 from bytereel_codec.writing.sources import Feed, Source, opened_source
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +197,7 @@ class _Encoding:
         incoming, kept = bytearray(), bytearray()
         while (segment := feed.next(incoming)) is not None:
             chunks = writer.write(segment.index, segment.reader, segment.start, segment.end, last=segment.last)
-            facts = _pour(chunks, segment.index, sink, kept)
+            facts = poured(chunks, segment.index, sink, kept)
             if facts is None:
                 return
             self._facts[segment.index] = facts
@@ -216,48 +209,9 @@ class _Encoding:
         self._options.progress(self._done, self._source.size)
 
     def _write_parity(self, target: TargetFile, sink: OrderedSink, plan: ReelPlan) -> list[ChunkSizes]:
-        count = plan.parity.segments
-        if not count:
+        if not plan.parity.segments:
             return []
-        sizes: dict[int, ChunkSizes] = {}
-        numbers = iter(range(count))
+        from bytereel_codec.writing.parity_pass import write_parity  # a reader too: not loaded where nothing has parity
+
         with FileReader(target.partial) as written:
-            reader = self._kept or written
-            reel = Reel(reader, frames_of_reel(reader, Wanted(plan.parameters.reel_id), thorough=False))
-            sink.start_again()
-
-            def work() -> None:
-                frames, kept = ReelReader(reel), bytearray()
-                for number in numbers:
-                    chunks = write_parity_segment(
-                        plan.parameters, plan.layout, number, frames.frame, self._options.device
-                    )
-                    poured = _pour(chunks, number, sink, kept)
-                    if poured is None:
-                        return
-                    sizes[number] = poured
-                    sink.pass_on()
-
-            run_in_threads(work, self._options.workers, sink.abort)
-        return [sizes[number] for number in range(count)]
-
-
-def _pour(chunks: Generator[memoryview, None, T], index: int, sink: OrderedSink, kept: bytearray) -> T | None:
-    """Write a segment's chunks in its turn, keeping them until then; its facts, or None when another thread failed."""
-    held = 0
-    while True:
-        try:
-            chunk = next(chunks)
-        except StopIteration as stop:
-            if not sink.wait(index):
-                return None
-            sink.write(memoryview(kept)[:held])
-            facts: T = stop.value
-            return facts
-        if sink.is_turn(index):
-            sink.write(memoryview(kept)[:held])
-            sink.write(chunk)
-            held = 0
-        else:
-            kept[held : held + len(chunk)] = chunk
-            held += len(chunk)
+            return write_parity(plan, self._kept or written, sink, self._options.workers, self._options.device)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bytereel_codec.files.folder.stream import folder_stream
 from bytereel_codec.files.names import cut_name
 from bytereel_codec.files.ranged import BytesReader, FileReader, RangedReader, read_fully
 from bytereel_codec.frame.leader import Leader
@@ -158,6 +157,8 @@ def opened_source(source: str, name: str | None, leader: Leader, *, keep_mode: b
         return
     leader = replace(leader, name=cut_name(name or Path(source).absolute().name))
     if Path(source).is_dir():
+        from bytereel_codec.files.folder.stream import folder_stream  # tar: not loaded for a file
+
         with folder_stream(Path(source)) as stream:
             opened = _stream_source(replace(leader, kind="folder"), stream.stream)
             mode = Path(source).stat().st_mode if keep_mode else None

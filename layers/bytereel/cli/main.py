@@ -9,12 +9,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from types import FrameType, TracebackType
 
-import typer
-from typer.exceptions import TyperException
+import click
+from click.exceptions import Exit
 
-from bytereel.cli.commands import channel, doctor, gateway, jobs, profiles, reels, road, survive
 from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
 from bytereel.cli.printing.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
@@ -24,34 +25,88 @@ from bytereel.signals import is_wanted
 JSON = "--json"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-app = typer.Typer(
-    name="bytereel",
-    help="Turns any file into a video, and gives it back bit for bit.",
-    epilog="\b\nExit codes:\n" + "\n".join(f"{code:>5}  {meaning}" for code, meaning in MEANINGS.items()),
-    add_completion=False,
-    rich_markup_mode=None,
+COMMANDS = {
+    "encode": "reels",
+    "decode": "reels",
+    "inspect": "reels",
+    "verify": "reels",
+    "profiles": "profiles",
+    "estimate": "profiles",
+    "channel": "channel",
+    "survive": "survive",
+    "up": "road",
+    "put": "road",
+    "jobs": "jobs",
+    "status": "jobs",
+    "get": "jobs",
+    "cancel": "jobs",
+    "retry": "jobs",
+    "sweep": "jobs",
+    "gateway": "gateway",
+    "doctor": "doctor",
+}
+"""The module of `commands` that each command stands in, in the order of `--help`."""
+
+
+class _Commands(click.Group):
+    """The commands, each loaded when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All of them."""
+        del context
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of that name."""
+        del context
+        if name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"bytereel.cli.commands.{COMMANDS[name]}"), name)
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """`help CMD` is `CMD --help`. A name that is none is an error that names those near to it."""
+        if arguments[0] == "help":
+            arguments = [*arguments[1:2], "--help"] if len(arguments) > 1 else ["--help"]
+        if len(arguments) == 1 and arguments[0] == "--help":
+            print(context.get_help())
+            raise Exit(ExitCode.OK)
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = get_close_matches(name, COMMANDS)
+            raise click.UsageError(
+                f"there is no command {name!r}" + (f": {' or '.join(near)}?" if near else ""), context
+            )
+        return super().resolve_command(context, arguments)
+
+    def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """What a script may rely on."""
+        del context
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(f"{code:>3}", meaning) for code, meaning in MEANINGS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-@app.callback(invoke_without_command=True)
-def bytereel(
-    context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version.", show_default=False),
-) -> None:
+@click.option("--version", "-V", is_flag=True, help="Print the version.")
+@click.pass_context
+def app(context: click.Context, *, version: bool) -> None:
     """Turns any file into a video, and gives it back bit for bit."""
     from bytereel_codec.version import __version__
 
     if version:
         print(__version__)
-        raise typer.Exit
+        raise Exit(ExitCode.OK)
     if context.invoked_subcommand is None:
         print(context.get_help())
-        raise typer.Exit(ExitCode.USAGE)
-
-
-for group in (reels, profiles, channel, survive, road, jobs, gateway, doctor):
-    group.register(app)
+        raise Exit(ExitCode.USAGE)
 
 
 def main() -> int:
@@ -88,7 +143,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = _invoke(arguments)
         sys.stdout.flush()
-    except TyperException as error:
+    except click.ClickException as error:
         print_error(
             {"family": "usage", "id": "usage", "message": error.format_message(), "hint": _usage_hint(error)},
             as_json=as_json,
@@ -110,16 +165,15 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: Sequence[str]) -> int:
-    command = typer.main.get_command(app)
     try:
-        with command.make_context("bytereel", list(arguments)) as context:
-            command.invoke(context)
-    except typer.Exit as end:
+        with app.make_context("bytereel", list(arguments)) as context:
+            app.invoke(context)
+    except Exit as end:
         return int(end.exit_code)
     return ExitCode.OK
 
 
-def _usage_hint(error: TyperException) -> str:
+def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return f"`{context.command_path if context else 'bytereel'} --help` says more"
 

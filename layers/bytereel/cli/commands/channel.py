@@ -1,11 +1,12 @@
 """The command `channel`: how well lossy reels came back, as one HTML page that needs nothing else, or as figures."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from bytereel.cli.options import Force, Json, Workers
+from bytereel.cli.options import FILE, force_option, json_option, workers_option
 from bytereel.cli.pages.channel_page import COLUMNS, page, row
 from bytereel.cli.printing.output import print_result, table_lines
 from bytereel.cli.printing.progress import ProgressBar
@@ -16,19 +17,16 @@ if TYPE_CHECKING:
     from bytereel_codec.trials.survey import ChannelSurvey
 
 
-def channel(
-    sources: Annotated[list[str], typer.Argument(metavar="REEL...", help="Lossy reels, as they came back.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="REPORT.html", help="The page to write.", show_default=False),
-    ] = None,
-    workers: Workers = None,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="REEL...", help="Lossy reels, as they came back.")
+@click.option("--output", "-o", type=FILE, metavar="REPORT.html", help="The page to write.")
+@workers_option
+@force_option
+@json_option
+def channel(*, sources: Sequence[str], output: Path | None, workers: int | None, force: bool, as_json: bool) -> None:
     """Show how well lossy reels came back from a platform, and how far they are from the cliff."""
     if output is None and not as_json:
-        raise typer.BadParameter("give the page to write, or --json", param_hint="-o")
+        raise click.BadParameter("give the page to write, or --json", param_hint="-o")
     from bytereel_codec.files.targets import opened_target
 
     threads = workers or usable_cores()
@@ -50,8 +48,3 @@ def _surveyed(source: str, workers: int, as_json: bool) -> "ChannelSurvey":
 
     with ProgressBar("reading", hidden=as_json) as progress:
         return survey_channel(Path(source), workers=workers, progress=progress)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(channel)

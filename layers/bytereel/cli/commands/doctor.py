@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from click.exceptions import Exit
 
 from bytereel.cli.exits import ExitCode
-from bytereel.cli.options import HomeFolder, Json
+from bytereel.cli.options import home_option, json_option
 from bytereel.cli.printing.output import pair_lines, print_result, size_text
 from bytereel.errors import Permanent, reason_of
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from bytereel.settings import Settings
 
 
-def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
+@click.command()
+@home_option
+@json_option
+def doctor(*, folder: Path | None, as_json: bool) -> None:
     """Say what this machine can do, and what it lacks."""
     from bytereel import machine
     from bytereel.settings import load_settings
@@ -38,7 +42,7 @@ def doctor(folder: HomeFolder = None, as_json: Json = False) -> None:
     values = {**found, "settings": settings, "missing": [*machine.missing(found, settings), *_services(chosen)]}
     print_result(values, _lines(values), as_json=as_json)
     if values["missing"]:
-        raise typer.Exit(ExitCode.INCOMPLETE)
+        raise Exit(ExitCode.INCOMPLETE)
 
 
 def _workers(settings: "Settings") -> int | None:
@@ -117,8 +121,3 @@ def _workers_text(workers: int | None) -> str | None:
 def _kernels_text(kernels: Mapping[str, Any]) -> str:
     state = "is compiled already" if kernels["compiled"] else "is compiled at its first use"
     return f"that of parity {state}; archive needs none: 1 KiB there and back in {kernels['round_trip_seconds']} s"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(doctor)

@@ -1,17 +1,15 @@
 """The command `gateway`: webhooks of a MinIO-compatible server in, intake messages out."""
 
-from typing import Annotated
-
-import typer
+import click
 
 from bytereel.errors import Permanent
 
 ADDRESS = "127.0.0.1:9300"
 
 
-def gateway(
-    listen: Annotated[str, typer.Option("--listen", metavar="HOST:PORT", help="Where to listen.")] = ADDRESS,
-) -> None:
+@click.command()
+@click.option("--listen", default=ADDRESS, metavar="HOST:PORT", show_default=True, help="Where to listen.")
+def gateway(*, listen: str) -> None:
     """Take the webhooks of a MinIO-compatible server, until interrupted.
 
     They go to POST /events. With BYTEREEL_GATEWAY_TOKEN_FILE they must bring the token in that file; without, the
@@ -38,8 +36,3 @@ def gateway(
         ) from error
     configure_logging(settings.log_level)
     serve(open_home(settings).ports, listen, settings.gateway_token_file)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(gateway)

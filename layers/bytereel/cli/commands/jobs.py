@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from click.exceptions import Exit
 
 from bytereel.cli import homes
-from bytereel.cli.options import Force, HomeFolder, JobId, Json
+from bytereel.cli.options import Count, Seconds, force_option, home_option, job_argument, json_option
 from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.logs import shown
@@ -25,18 +26,18 @@ _WEEK_SECONDS = 7 * 86400.0
 _PAGES_MAX = 10_000
 
 
-def jobs(
-    state: Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 50,
-    folder: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@click.option("--state", type=click.Choice([state.value for state in JobState]), help="Only jobs in this state.")
+@click.option("--limit", "-n", type=Count(100_000), default=50, metavar="N", show_default=True, help="At most so many.")
+@home_option
+@json_option
+def jobs(*, state: str | None, limit: int, folder: Path | None, as_json: bool) -> None:
     """List jobs, the newest first."""
     from bytereel.operations import dead_letters, view
 
     home, _ = homes.opened_existing(folder)
     now = home.ports.clock.now()
-    views = [view(job, now) for job in home.ports.jobs.list(state, limit=limit)]
+    views = [view(job, now) for job in home.ports.jobs.list(JobState(state) if state else None, limit=limit)]
     counts = {each.value: count for each, count in home.ports.jobs.count().items() if count}
     rows = [_row(each) for each in views]
     lines = table_lines(("JOB", "STATE", "DONE", "SIZE", "CREATED", "SOURCE"), rows) if rows else []
@@ -63,15 +64,19 @@ def _time_text(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def status(
-    job_id: JobId,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Wait for the job's end, showing how it goes.", show_default=False)
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to watch.")] = _WEEK_SECONDS,
-    folder: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@job_argument
+@click.option("--watch", is_flag=True, help="Wait for the job's end, showing how it goes.")
+@click.option(
+    "--timeout",
+    type=Seconds(),
+    default=_WEEK_SECONDS,
+    metavar="SECONDS",
+    help="How long to watch; by default a week.",
+)
+@home_option
+@json_option
+def status(*, job_id: str, watch: bool, timeout: float, folder: Path | None, as_json: bool) -> None:
     """Say where a job stands."""
     from bytereel.operations import find_job
 
@@ -82,12 +87,16 @@ def status(
             job = homes.await_job(home, job.id, timeout, progress, as_json=as_json)
     _print_job(home, job, as_json=as_json)
     if watch:
-        raise typer.Exit(homes.end_code(job))
+        raise Exit(homes.end_code(job))
     if not as_json and job.state in JOB_RUNNING:
         homes.note_missing_workers(home)
 
 
-def cancel(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
+@click.command()
+@job_argument
+@home_option
+@json_option
+def cancel(*, job_id: str, folder: Path | None, as_json: bool) -> None:
     """End a running job."""
     from bytereel import operations
 
@@ -95,7 +104,11 @@ def cancel(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> N
     _print_job(home, operations.cancel(home.ports, job_id), as_json=as_json)
 
 
-def retry(job_id: JobId, folder: HomeFolder = None, as_json: Json = False) -> None:
+@click.command()
+@job_argument
+@home_option
+@json_option
+def retry(*, job_id: str, folder: Path | None, as_json: bool) -> None:
     """Let a failed or cancelled job go on where it stopped."""
     from bytereel import operations
 
@@ -125,16 +138,15 @@ def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
     print_result(values, lines, as_json=as_json)
 
 
-def get(
-    job_id: JobId,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="PATH", help="- is standard output.", show_default="its own name"),
-    ] = None,
-    force: Force = False,
-    folder: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@job_argument
+@click.option(
+    "--output", "-o", metavar="PATH", help="A file or a folder, by default its own name; - is standard output."
+)
+@force_option
+@home_option
+@json_option
+def get(*, job_id: str, output: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
     """Copy a job's output out of the outbox."""
     from bytereel_codec.files.names import safe_name
     from bytereel_codec.files.targets import is_standard_output, opened_target
@@ -171,7 +183,10 @@ def _copy(home: "Home", job: Job, ref: ObjectRef, target: Any, progress: Progres
     return done
 
 
-def sweep(folder: HomeFolder = None, as_json: Json = False) -> None:
+@click.command()
+@home_option
+@json_option
+def sweep(*, folder: Path | None, as_json: bool) -> None:
     """Tidy a home, as `up` does by itself.
 
     Resumes what stalled, announces what lies in the inbox, clears orphans, lets go of what is old; then says which
@@ -211,9 +226,3 @@ def _letter_lines(letters: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in letters
         if each["job"] is None
     ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (jobs, status, get, cancel, retry, sweep):
-        app.command()(command)

@@ -6,11 +6,11 @@ Also the commands that answer without encoding anything: `profiles` and `estimat
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from bytereel.cli.options import STANDARD, Json, Parity, Workers
+from bytereel.cli.options import FILE, STANDARD, json_option, parity_option, together, workers_option
 from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import known_profiles
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from bytereel_codec.profiles.profiles import Profile
     from bytereel_codec.trials.rehearsal import Trial
 
-ProfileName = Annotated[str, typer.Option("--profile", "-p", metavar="NAME", help="See `bytereel profiles`.")]
-ProfilesFile = Annotated[
-    Path | None, typer.Option("--profiles-file", metavar="FILE", help="Profiles of your own, in TOML.")
-]
-GeometryName = Annotated[
-    str | None, typer.Option("--geometry", help="Picture size, such as 1080p.", show_default="by the size of IN")
-]
-Colours = Annotated[int | None, typer.Option(help="Of classic16: 4, 16, 64 or 256.", show_default="16")]
-Pixels = Annotated[int | None, typer.Option(help="Of classic16: 1 or 9 pixels a symbol.", show_default="9")]
-Palette = Annotated[str | None, typer.Option(help="Of classic16: yuv or ega.", show_default="yuv")]
-Interleaver = Annotated[str | None, typer.Option(help="Of classic16: rs or xor.", show_default="rs")]
+profile_option = click.option(
+    "--profile", "-p", default="archive", metavar="NAME", show_default=True, help="See `bytereel profiles`."
+)
+profiles_file_option = click.option("--profiles-file", type=FILE, metavar="FILE", help="Profiles of your own, in TOML.")
+geometry_option = click.option(
+    "--geometry", metavar="NAME", help="Picture size, such as 1080p; by default as suits IN's size."
+)
+classic_options = together(
+    click.option("--colours", type=int, metavar="N", help="Of classic16: 4, 16, 64 or 256; by default 16."),
+    click.option("--pixels", type=int, metavar="N", help="Of classic16: 1 or 9 pixels a symbol; by default 9."),
+    click.option("--palette", metavar="NAME", help="Of classic16: yuv or ega; by default yuv."),
+    click.option("--interleaver", metavar="NAME", help="Of classic16: rs or xor; by default rs."),
+)
 
 
 def chosen_profile(name: str, profiles_file: Path | None, family: Mapping[str, Any]) -> "Profile":
@@ -86,14 +88,12 @@ class _RehearsalBar(ProgressBar):
         self(self._tried, self._recipes)
 
 
-def profiles(
-    profiles_file: ProfilesFile = None,
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Try what the file's profiles claim to survive.", show_default=False)
-    ] = False,
-    workers: Workers = None,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@profiles_file_option
+@click.option("--rehearse", is_flag=True, help="Try what the file's profiles claim to survive.")
+@workers_option
+@json_option
+def profiles(*, profiles_file: Path | None, rehearse: bool, workers: int | None, as_json: bool) -> None:
     """List the profiles, and the picture sizes."""
     from bytereel_codec.channel.raster import RASTERS
     from bytereel_codec.frame.geometry import GEOMETRIES
@@ -102,7 +102,7 @@ def profiles(
     known = known_profiles(profiles_file)
     trials = []
     if rehearse and profiles_file is None:
-        raise typer.BadParameter("there is nothing to rehearse without --profiles-file", param_hint="--rehearse")
+        raise click.BadParameter("there is nothing to rehearse without --profiles-file", param_hint="--rehearse")
     if rehearse:
         own = [each for name, each in known.items() if name not in PROFILES]
         trials = [trial for each in own for trial in rehearsed(each, workers or usable_cores(), hidden=as_json)]
@@ -128,23 +128,28 @@ def profiles(
     print_result(values, [*first, "", *second, "", f"The other profiles have {sizes}.", *rehearsals], as_json=as_json)
 
 
+@click.command()
+@click.argument("source", type=FILE, metavar="IN", help="A file, or a number of bytes such as 10GiB.")
+@profile_option
+@parity_option
+@geometry_option
+@profiles_file_option
+@classic_options
+@json_option
 def estimate(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A file, or a number of bytes such as 10GiB.")],
-    profile: ProfileName = "archive",
-    parity: Parity = None,
-    geometry: GeometryName = None,
-    profiles_file: ProfilesFile = None,
-    colours: Colours = None,
-    pixels: Pixels = None,
-    palette: Palette = None,
-    interleaver: Interleaver = None,
-    as_json: Json = False,
+    *,
+    source: Path,
+    profile: str,
+    parity: float | None,
+    geometry: str | None,
+    profiles_file: Path | None,
+    as_json: bool,
+    **family: Any,
 ) -> None:
     """Say how many pictures a reel will have, how long it will play and about how large it will be."""
     from bytereel_codec.profiles.geometries import geometry_of_profile
     from bytereel_codec.reel.estimate import estimate as of_source
 
-    family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
     found = chosen_profile(profile, profiles_file, family)
     size = _size_of(source)
     values = asdict(of_source(size, geometry_of_profile(found, geometry, size), parity or 0.0))
@@ -171,11 +176,5 @@ def _size_of(source: Path) -> int:
     except OSError:
         try:
             return parse_size(str(source))
-        except typer.BadParameter:
+        except click.BadParameter:
             raise Permanent("source.missing", f"{str(source)!r} does not exist", path=str(source)) from None
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (profiles, estimate):
-        app.command()(command)

@@ -5,38 +5,39 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 from bytereel_codec.files.targets import is_standard_output
+from click.exceptions import Exit
 
 from bytereel.cli.commands.profiles import (
-    Colours,
-    GeometryName,
-    Interleaver,
-    Palette,
-    Pixels,
-    ProfileName,
-    ProfilesFile,
     best_coded,
     chosen_profile,
+    classic_options,
+    geometry_option,
+    profile_option,
+    profiles_file_option,
     rehearsed,
 )
 from bytereel.cli.exits import ExitCode
 from bytereel.cli.options import (
+    FILE,
     STANDARD,
-    AllowUnsealed,
     ByteRange,
-    DeviceChoice,
-    Force,
-    Json,
-    KeyFile,
-    Parity,
-    PassphraseFile,
-    ReelId,
-    Workers,
+    Count,
+    allow_unsealed_option,
+    device_option,
+    force_option,
+    json_option,
+    key_file_option,
+    parity_option,
     parse_range,
+    passphrase_file_option,
     read_secret,
+    reel_option,
+    together,
+    workers_option,
 )
 from bytereel.cli.printing.output import pair_lines, print_note, print_result, ranges_text
 from bytereel.cli.printing.progress import ProgressBar
@@ -47,40 +48,48 @@ from bytereel.errors import Permanent
 if TYPE_CHECKING:
     from bytereel_codec import DecodeReport, EncodeSummary
 
-Preserve = Annotated[
-    bool,
-    typer.Option(
-        "--preserve",
-        help="Keep permissions whatever the umask; in a folder set-user-id and its like too.",
-        show_default=False,
-    ),
-]
-Source = Annotated[str, typer.Argument(metavar="IN", help="A file; - is standard input.")]
+source_argument = click.argument("source", metavar="IN", help="A file; - is standard input.")
+secret_options = together(passphrase_file_option, key_file_option)
 
 
+@click.command()
+@click.argument("source", metavar="IN", help="A file or a folder; - is standard input.")
+@click.argument("target", metavar="OUT", help="The reel, or a folder for it; - is standard output.")
+@profile_option
+@parity_option
+@secret_options
+@workers_option
+@device_option
+@geometry_option
+@profiles_file_option
+@click.option(
+    "--rehearse/--no-rehearse", default=True, help="Try what a profile of your own claims, first (the default)."
+)
+@classic_options
+@click.option("--compress/--no-compress", default=True, help="Compress with zstd where that helps (the default).")
+@click.option("--sha256", is_flag=True, help="Keep the plain SHA-256 of the whole too.")
+@click.option("--name", metavar="NAME", help="The name to keep in the reel; by default IN's own.")
+@force_option
+@json_option
 def encode(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A file or a folder; - is standard input.")],
-    target: Annotated[str, typer.Argument(metavar="OUT.mp4", help="The reel; - is standard output.")],
-    profile: ProfileName = "archive",
-    parity: Parity = None,
-    passphrase_file: PassphraseFile = None,
-    key_file: KeyFile = None,
-    workers: Workers = None,
-    device: DeviceChoice = "auto",
-    geometry: GeometryName = None,
-    profiles_file: ProfilesFile = None,
-    rehearse: Annotated[
-        bool, typer.Option("--rehearse/--no-rehearse", help="Try what a profile of your own claims, first.")
-    ] = True,
-    colours: Colours = None,
-    pixels: Pixels = None,
-    palette: Palette = None,
-    interleaver: Interleaver = None,
-    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="zstd, where it helps.")] = True,
-    sha256: Annotated[bool, typer.Option("--sha256", help="Keep the plain SHA-256 of the whole too.")] = False,
-    name: Annotated[str | None, typer.Option(help="The name to keep in the reel.", show_default="IN's own")] = None,
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    source: str,
+    target: str,
+    profile: str,
+    parity: float | None,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+    workers: int | None,
+    device: str,
+    geometry: str | None,
+    profiles_file: Path | None,
+    rehearse: bool,
+    compress: bool,
+    sha256: bool,
+    name: str | None,
+    force: bool,
+    as_json: bool,
+    **family: Any,
 ) -> None:
     """Turn a file or a folder into a video."""
     _check_places(source, target)
@@ -88,7 +97,6 @@ def encode(
     from bytereel_codec.profiles.profiles import PROFILES
     from bytereel_codec.writing.encode import EncodeOptions, encode_file
 
-    family = {"colours": colours, "pixels": pixels, "palette": palette, "interleaver": interleaver}
     chosen = chosen_profile(profile, profiles_file, family)
     if profiles_file and rehearse and profile not in PROFILES:
         rehearsed(chosen, workers or usable_cores(), geometry, hidden=as_json)
@@ -116,7 +124,7 @@ def encode(
 
 def _check_places(source: str, target: str) -> None:
     if is_standard_output(target) and sys.stdout.isatty():
-        raise typer.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
+        raise click.BadParameter("a reel is not written to a terminal: give a file, or pipe it", param_hint="OUT.mp4")
     if STANDARD in (source, target):
         return
     here, there = Path(os.path.realpath(source)), Path(os.path.realpath(target))
@@ -132,28 +140,43 @@ def _encoded(summary: "EncodeSummary", seconds: float) -> dict[str, Any]:
     return values
 
 
+@click.command()
+@source_argument
+@click.argument(
+    "target",
+    required=False,
+    metavar="[OUT]",
+    help="The file or folder, by default of the name in the reel; - is standard output.",
+)
+@click.option(
+    "--range", "byte_range", type=parse_range, metavar="A:B", help="Only bytes A to B (without B), e.g. 1MiB:."
+)
+@click.option("--salvage", is_flag=True, help="Write what is left, with zeros for what is lost.")
+@click.option(
+    "--preserve", is_flag=True, help="Keep permissions whatever the umask; in a folder set-user-id and its like too."
+)
+@reel_option
+@secret_options
+@allow_unsealed_option
+@workers_option
+@device_option
+@force_option
+@json_option
 def decode(
-    source: Source,
-    target: Annotated[
-        str | None,
-        typer.Argument(metavar="[OUT]", help="The file or folder; - is standard output.", show_default="the reel's"),
-    ] = None,
-    byte_range: Annotated[
-        ByteRange | None,
-        typer.Option("--range", parser=parse_range, metavar="A:B", help="Only bytes A to B (without B), e.g. 1MiB:."),
-    ] = None,
-    salvage: Annotated[
-        bool, typer.Option("--salvage", help="Write what is left, with zeros for what is lost.", show_default=False)
-    ] = False,
-    preserve: Preserve = False,
-    reel_id: ReelId = None,
-    passphrase_file: PassphraseFile = None,
-    key_file: KeyFile = None,
-    allow_unsealed: AllowUnsealed = False,
-    workers: Workers = None,
-    device: DeviceChoice = "auto",
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    source: str,
+    target: str | None,
+    byte_range: ByteRange | None,
+    salvage: bool,
+    preserve: bool,
+    reel_id: bytes | None,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+    allow_unsealed: bool,
+    workers: int | None,
+    device: str,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Give back what a reel holds, proved bit for bit."""
     from bytereel_codec.channel.device import Device
@@ -185,15 +208,24 @@ def decode(
     _end_by_loss(report)
 
 
+@click.command()
+@source_argument
+@reel_option
+@secret_options
+@allow_unsealed_option
+@workers_option
+@device_option
+@json_option
 def verify(
-    source: Source,
-    reel_id: ReelId = None,
-    passphrase_file: PassphraseFile = None,
-    key_file: KeyFile = None,
-    allow_unsealed: AllowUnsealed = False,
-    workers: Workers = None,
-    device: DeviceChoice = "auto",
-    as_json: Json = False,
+    *,
+    source: str,
+    reel_id: bytes | None,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+    allow_unsealed: bool,
+    workers: int | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Read a whole reel and prove every byte, writing nothing."""
     from bytereel_codec.channel.device import Device
@@ -234,24 +266,36 @@ def _end_by_loss(report: "DecodeReport") -> None:
         print_note(f"{count} bytes of the original are lost: {ranges_text(report.lost)} ({why})")
     else:
         print_note(f"nothing proves that this is all of the original: {why}")
-    raise typer.Exit(ExitCode.INTEGRITY)
+    raise Exit(ExitCode.INTEGRITY)
 
 
+@click.command()
+@source_argument
+@reel_option
+@click.option(
+    "--frame",
+    type=Count(2**31 - 1, least=0),
+    metavar="N",
+    help="Write picture N of the video as a PNG instead.",
+)
+@click.option("--output", "-o", type=FILE, metavar="X.png", help="Where to write it.")
+@click.option("--outline", is_flag=True, help="Outline data area and strips in it (lossy reels).")
+@secret_options
+@allow_unsealed_option
+@force_option
+@json_option
 def inspect(
-    source: Source,
-    reel_id: ReelId = None,
-    frame: Annotated[
-        int | None, typer.Option("--frame", min=0, metavar="N", help="Write picture N of the video as a PNG instead.")
-    ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="X.png", help="Where to write it.")] = None,
-    outline: Annotated[
-        bool, typer.Option("--outline", help="Outline data area and strips in it (lossy reels).", show_default=False)
-    ] = False,
-    passphrase_file: PassphraseFile = None,
-    key_file: KeyFile = None,
-    allow_unsealed: AllowUnsealed = False,
-    force: Force = False,
-    as_json: Json = False,
+    *,
+    source: str,
+    reel_id: bytes | None,
+    frame: int | None,
+    output: Path | None,
+    outline: bool,
+    passphrase_file: Path | None,
+    key_file: Path | None,
+    allow_unsealed: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Say what a reel says of itself, without reading its payload; or show one of its pictures."""
     if frame is None and output is None and not outline:
@@ -262,9 +306,9 @@ def inspect(
         print_result(asdict(found), inspected_lines(found), as_json=as_json)
         return
     if frame is None or output is None:
-        raise typer.BadParameter("--frame N and -o X.png go together", param_hint="--frame")
+        raise click.BadParameter("--frame N and -o X.png go together", param_hint="--frame")
     if source == STANDARD:
-        raise typer.BadParameter("a picture is taken from a file", param_hint="IN")
+        raise click.BadParameter("a picture is taken from a file", param_hint="IN")
     from bytereel_codec.files.targets import opened_target
     from bytereel_codec.libav.images import outlined, picture_at, png_of
 
@@ -278,9 +322,3 @@ def inspect(
     print_result(
         values, pair_lines({"picture": output, "frame": frame, "size": f"{width} x {height}"}), as_json=as_json
     )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (encode, decode, inspect, verify):
-        app.command()(command)

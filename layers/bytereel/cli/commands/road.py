@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
+from click.exceptions import Exit
 
 from bytereel.cli import homes
-from bytereel.cli.options import STANDARD, HomeFolder, Json
+from bytereel.cli.options import STANDARD, Count, Seconds, home_option, json_option
 from bytereel.cli.printing.output import pair_lines, print_result
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import profiles_by_conversion
@@ -23,14 +24,12 @@ _COPY_BYTES = 1 << 20
 _DAY_SECONDS = 86400.0
 
 
-def up(
-    folder: HomeFolder = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", min=1, max=256, help="Worker processes.")] = None,
-    until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="End when nothing is left to do.", show_default=False)
-    ] = False,
-    as_json: Json = False,
-) -> None:
+@click.command()
+@home_option
+@click.option("--workers", "-w", type=Count(256), metavar="N", help="Worker processes, 1 to 256.")
+@click.option("--until-idle", is_flag=True, help="End when nothing is left to do.")
+@json_option
+def up(*, folder: Path | None, workers: int | None, until_idle: bool, as_json: bool) -> None:
     """Run workers and see to the inbox, until interrupted.
 
     The first Ctrl-C lets every worker finish its segment, a second one does not; neither loses anything.
@@ -48,18 +47,24 @@ def up(
     print_result({"home": home.name, "jobs": counts}, pair_lines(counts), as_json=as_json)
 
 
+@click.command()
+@click.argument("file", metavar="FILE", help="A file; - is standard input.")
+@click.option(
+    "--to",
+    default="archive",
+    metavar="CONVERSION[/PROFILE]",
+    show_default=True,
+    help="archive[/PROFILE] or restore.",
+)
+@home_option
+@click.option("--wait", is_flag=True, help="Wait for the job's end; then say where the output is.")
+@click.option(
+    "--timeout", type=Seconds(), default=_DAY_SECONDS, metavar="SECONDS", help="How long to wait; by default a day."
+)
+@click.option("--name", metavar="NAME", help="The name to keep; by default FILE's own, or stdin.")
+@json_option
 def put(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file; - is standard input.")],
-    to: Annotated[
-        str, typer.Option("--to", metavar="CONVERSION[/PROFILE]", help="archive[/PROFILE] or restore.")
-    ] = "archive",
-    folder: HomeFolder = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for the job's end; then say where the output is.", show_default=False)
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")] = _DAY_SECONDS,
-    name: Annotated[str | None, typer.Option(help="The name to keep.", show_default="FILE's own, or stdin")] = None,
-    as_json: Json = False,
+    *, file: str, to: str, folder: Path | None, wait: bool, timeout: float, name: str | None, as_json: bool
 ) -> None:
     """Queue a file for conversion; prints the job's id."""
     from bytereel.operations import receive
@@ -88,7 +93,7 @@ def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str
     path = homes.output_address(home, job)
     ended = {**values, **view(job, home.ports.clock.now()), "path": path}
     print_result(ended, [shown(path)] if path else [], as_json=as_json)
-    raise typer.Exit(homes.end_code(job))
+    raise Exit(homes.end_code(job))
 
 
 def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
@@ -101,14 +106,14 @@ def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
     except Permanent as error:
         if error.error_id not in (UNKNOWN_CONVERSION, UNKNOWN_PROFILE):
             raise
-        raise typer.BadParameter(error.message, param_hint="--to") from error
+        raise click.BadParameter(error.message, param_hint="--to") from error
 
 
 def _source_name(file: str, name: str | None) -> str:
     if name is None:
         return "stdin" if file == STANDARD else Path(file).absolute().name
     if name in ("", ".", "..") or "/" in name or "\x00" in name:
-        raise typer.BadParameter(f"{name!r} is no file name", param_hint="--name")
+        raise click.BadParameter(f"{name!r} is no file name", param_hint="--name")
     return name
 
 
@@ -147,9 +152,3 @@ def _chunks(file: str, progress: ProgressBar) -> Iterator[bytes | memoryview]:
             progress(done, reader.size_bytes)
             yield buffer[:count]
         reader.check_unchanged()
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    for command in (up, put):
-        app.command()(command)

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
+from click.exceptions import Exit
 
-from bytereel.cli.commands.profiles import ProfilesFile
+from bytereel.cli.commands.profiles import profiles_file_option
 from bytereel.cli.exits import ExitCode
-from bytereel.cli.options import STANDARD, Json, Workers, parse_range
+from bytereel.cli.options import STANDARD, json_option, parse_range, workers_option
 from bytereel.cli.printing.output import print_note, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import known_profiles
@@ -30,34 +31,47 @@ def parse_sample(text: str) -> int:
 
     size = parse_range(f":{text}").end
     if not size or size > SAMPLE_BYTES_MAX:
-        raise typer.BadParameter(f"{text!r} is not between 1 and {SAMPLE_BYTES_MAX} bytes, such as 4MiB")
+        raise click.BadParameter(f"{text!r} is not between 1 and {SAMPLE_BYTES_MAX} bytes, such as 4MiB")
     return size
 
 
+@click.command()
+@click.argument("source", metavar="IN", help="A file to try it with; - is standard input.")
+@click.option(
+    "--through",
+    "-t",
+    required=True,
+    multiple=True,
+    metavar="RECIPE",
+    help="What a platform does, such as x264:crf=28; may be given several times.",
+)
+@click.option(
+    "--profile",
+    "-p",
+    "profiles",
+    multiple=True,
+    metavar="NAME",
+    help="A profile to try; may be given several times; by default all lossy ones.",
+)
+@profiles_file_option
+@click.option("--sample", type=parse_sample, metavar="BYTES", help="How much of IN; by default 16 pictures.")
+@workers_option
+@json_option
 def survive(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A file to try it with; - is standard input.")],
-    through: Annotated[
-        list[str], typer.Option("--through", "-t", metavar="RECIPE", help="What a platform does, such as x264:crf=28.")
-    ],
-    profile: Annotated[
-        list[str] | None,
-        typer.Option("--profile", "-p", metavar="NAME", help="A profile to try.", show_default="all lossy ones"),
-    ] = None,
-    profiles_file: ProfilesFile = None,
-    sample: Annotated[
-        int | None,
-        typer.Option(
-            "--sample", parser=parse_sample, metavar="BYTES", help="How much of IN.", show_default="16 pictures"
-        ),
-    ] = None,
-    workers: Workers = None,
-    as_json: Json = False,
+    *,
+    source: str,
+    through: Sequence[str],
+    profiles: Sequence[str],
+    profiles_file: Path | None,
+    sample: int | None,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """Try which profiles come back exact from a platform, and which of them is the cheapest."""
     from bytereel_codec.profiles.recipes import Recipe
 
     recipes = list(dict.fromkeys(str(Recipe.parse(text)) for text in through))
-    loop = _Loop(_chosen(profile, profiles_file), recipes, source, sample, workers or usable_cores())
+    loop = _Loop(_chosen(profiles, profiles_file), recipes, source, sample, workers or usable_cores())
     with ProgressBar("trying", hidden=as_json) as progress:
         trials = loop.run(progress)
     verdicts = [_verdict(recipe, trials, whole=loop.is_whole) for recipe in recipes]
@@ -71,10 +85,10 @@ def survive(
     hopeless = [verdict["recipe"] for verdict in verdicts if verdict["profile"] is None]
     if hopeless:
         print_note(f"none of the profiles comes back exact from {', '.join(hopeless)}")
-        raise typer.Exit(ExitCode.INTEGRITY)
+        raise Exit(ExitCode.INTEGRITY)
 
 
-def _chosen(names: Sequence[str] | None, profiles_file: Path | None) -> "list[Profile]":
+def _chosen(names: Sequence[str], profiles_file: Path | None) -> "list[Profile]":
     """The profiles to try: those named, or all that have a channel, the file's among them."""
     from bytereel_codec.profiles.profiles import profile_named
 
@@ -196,8 +210,3 @@ def _row(trial: "Trial", *, whole: bool) -> tuple[str, ...]:
 
 def _times(expansion: float | None) -> str:
     return "" if expansion is None else f"{expansion:.3f} x"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command()(survive)
