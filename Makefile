@@ -63,11 +63,11 @@ format: $(READY)  ## rewrite the sources as `make lint` wants them
 	@$(PYTHON) -m ruff format .
 
 clean:  ## remove everything that the other targets made
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist codec/bytereel_codec/video/_macroblocks.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Done again only when pyproject.toml changes. A venv whose Python is gone, or that was moved here, is made anew.
-$(READY): pyproject.toml
+# Done again only when what is installed changes: pyproject.toml, or the C file and how it is compiled. A venv whose Python is gone, or that was moved here, is made anew.
+$(READY): pyproject.toml hatch_build.py codec/bytereel_codec/video/macroblocks.c
 	@set -eu; \
 	if ! $(PYTHON) -m pip --version 2>/dev/null | grep -qF "from $$PWD/$(VENV)/"; then \
 		for candidate in python3.11 python3 python3.12 python3.13; do \

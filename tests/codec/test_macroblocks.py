@@ -1,6 +1,7 @@
 """The kernels against a plain reading of the standard: I_PCM macroblocks, emulation prevention, and their bounds."""
 
 import random
+import shutil
 
 import crc32c
 import numpy as np
@@ -17,7 +18,8 @@ from bytereel_codec.frame.sizes import (
 )
 from bytereel_codec.frame.whitening import NO_WHITENING, whitening_table
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import new_scratch, read_macroblocks, write_macroblocks
+from bytereel_codec.video.macroblocks_compiled import CompiledCoder, library
+from bytereel_codec.video.macroblocks_numpy import NumpyCoder
 from bytereel_codec.video.picture import FIRST_SAMPLE_OFFSET, FrameLoader, PictureReader, PictureWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,11 +42,18 @@ def coded_by_the_book(image: bytes, before: bytes) -> bytes:
     return bytes(out[len(before) :])
 
 
-def written(image: bytes, table: np.ndarray, shift: int, before: bytes, stream: np.ndarray) -> int:
+CODERS = [NumpyCoder, CompiledCoder] if library() else [NumpyCoder]
+both = pytest.mark.parametrize("coder", [coder() for coder in CODERS], ids=lambda coder: type(coder).__name__)
+
+
+def test_the_compiled_way_is_there_where_there_is_a_compiler():
+    assert library() is not None or shutil.which("cc") is None
+
+
+def written(coder, image: bytes, table: np.ndarray, shift: int, before: bytes, stream: np.ndarray) -> int:
     padded = np.frombuffer(image + bytes(-len(image) % MACROBLOCK_BYTES), np.uint8)
     stream[: len(before)] = np.frombuffer(before, np.uint8)
-    scratch = new_scratch()
-    return int(write_macroblocks(padded, len(image), table, shift, stream, len(before), scratch))
+    return int(coder.write(padded, len(image), table, shift, stream, len(before)))
 
 
 images = st.builds(
@@ -55,38 +64,40 @@ images = st.builds(
 )
 
 
+@both
 @settings(max_examples=150, deadline=None)
 @given(images, st.sampled_from([slice_start(0), slice_start(1), b"\x65\x00\x00", b"\x65\x01\x00"]), st.data())
-def test_writing_follows_the_book_and_reading_inverts_it(image, before, data):
+def test_writing_follows_the_book_and_reading_inverts_it(coder, image, before, data):
     whitened = data.draw(st.booleans())
     table = whitening_table(FORGED_ID) if whitened else PLAIN
     shift = data.draw(st.integers(0, 65535))
     stream = np.full(len(before) + 10 * 581 + 2, SENTINEL, np.uint8)
-    end = written(image, table, shift, before, stream)
+    end = written(coder, image, table, shift, before, stream)
     mask = bytes(HEADER_BYTES) + bytes(table[(shift + i) % WHITENING_BYTES] for i in range(HEADER_BYTES, 4 * 384 + 384))
     padded = image + bytes(-len(image) % MACROBLOCK_BYTES)
     masked = bytes(a ^ b for a, b in zip(padded, mask, strict=False))
     assert stream[len(before) : end].tobytes() == coded_by_the_book(masked, before)
     back = np.full(len(padded) + 7, SENTINEL, np.uint8)
-    scratch = new_scratch()
-    assert read_macroblocks(stream, len(before), end, len(image), table, shift, back, scratch) == end
+    assert coder.read(stream, len(before), end, len(image), table, shift, back) == end
     assert back[: len(padded)].tobytes() == padded
     assert (back[len(padded) :] == SENTINEL).all(), "nothing is written behind the last macroblock"
     for cut in (end - 1, len(before) + 1, len(before)):
-        assert read_macroblocks(stream, len(before), cut, len(image), table, shift, back, scratch) == -1
+        assert coder.read(stream, len(before), cut, len(image), table, shift, back) == -1
 
 
-def test_the_worst_case_takes_three_bytes_for_two():
+@both
+def test_the_worst_case_takes_three_bytes_for_two(coder):
     image = bytes(3 * MACROBLOCK_BYTES)
     stream = np.full(3 * 581 + 64, SENTINEL, np.uint8)
-    end = written(image, PLAIN, 0, b"\x65\x88", stream)
+    end = written(coder, image, PLAIN, 0, b"\x65\x88", stream)
     assert end - 2 <= 3 * 579
     assert stream[2:end].tobytes() == coded_by_the_book(image, b"\x65\x88")
 
 
+@both
 @pytest.mark.parametrize("alphabet", ALPHABETS)
 @pytest.mark.parametrize("macroblocks", [GROUP_MACROBLOCKS, GROUP_MACROBLOCKS + 1, 2 * GROUP_MACROBLOCKS + 3])
-def test_groups_of_macroblocks_join_without_a_seam(macroblocks, alphabet):
+def test_groups_of_macroblocks_join_without_a_seam(coder, macroblocks, alphabet):
     """Zeros across the border of two groups take prevention bytes as others do, whatever was before."""
     draw = random.Random(macroblocks)
     for tail in (1, 2, 3, 4):
@@ -94,31 +105,33 @@ def test_groups_of_macroblocks_join_without_a_seam(macroblocks, alphabet):
         for border in range(GROUP_MACROBLOCKS, macroblocks, GROUP_MACROBLOCKS):
             image[border * MACROBLOCK_BYTES - tail : border * MACROBLOCK_BYTES] = bytes(tail)
         stream = np.full(macroblocks * 581 + 64, SENTINEL, np.uint8)
-        end = written(bytes(image), PLAIN, 0, slice_start(0), stream)
+        end = written(coder, bytes(image), PLAIN, 0, slice_start(0), stream)
         assert stream[len(slice_start(0)) : end].tobytes() == coded_by_the_book(bytes(image), slice_start(0))
         back = np.empty(len(image), np.uint8)
-        assert read_macroblocks(stream, len(slice_start(0)), end, len(image), PLAIN, 0, back, new_scratch()) == end
+        assert coder.read(stream, len(slice_start(0)), end, len(image), PLAIN, 0, back) == end
         assert back.tobytes() == image
 
 
+@both
 @pytest.mark.parametrize("at", [0, 1])
 @pytest.mark.parametrize("block", [1, GROUP_MACROBLOCKS, GROUP_MACROBLOCKS + 1])
-def test_what_is_no_macroblock_of_samples_is_not_read_as_one(block, at):
+def test_what_is_no_macroblock_of_samples_is_not_read_as_one(coder, block, at):
     image = b"\x55" * ((GROUP_MACROBLOCKS + 2) * MACROBLOCK_BYTES)
     before = slice_start(0)
     stream = np.full(len(image) * 2, SENTINEL, np.uint8)
-    end = written(image, PLAIN, 0, before, stream)
+    end = written(coder, image, PLAIN, 0, before, stream)
     stream[len(before) + block * MACROBLOCK_CODED_BYTES - 2 + at] ^= 0x40
     back = np.empty(len(image), np.uint8)
-    assert read_macroblocks(stream, len(before), end, len(image), PLAIN, 0, back, new_scratch()) == -1
+    assert coder.read(stream, len(before), end, len(image), PLAIN, 0, back) == -1
 
 
-def test_a_shift_near_the_end_of_the_table_goes_on_at_its_start():
+@both
+def test_a_shift_near_the_end_of_the_table_goes_on_at_its_start(coder):
     size = (GROUP_MACROBLOCKS + 300) * MACROBLOCK_BYTES
     table = whitening_table(FORGED_ID)
     for shift in (0, 1, 65535, 65536 - 384, 40000):
         stream = np.full(2 * size, SENTINEL, np.uint8)
-        end = written(bytes(size), table, shift, slice_start(0), stream)
+        end = written(coder, bytes(size), table, shift, slice_start(0), stream)
         mask = np.resize(table[:WHITENING_BYTES], size + shift)[shift:].copy()
         mask[:HEADER_BYTES] = 0
         assert stream[len(slice_start(0)) : end].tobytes() == coded_by_the_book(mask.tobytes(), slice_start(0))
@@ -155,6 +168,31 @@ def test_the_writer_has_room_for_pictures_of_nothing_but_zeros(geometry):
     writer.payload[:] = bytes(length)
     chunk = writer.write(forged_header(span_bytes=geometry.span_bytes), length, 1)
     assert 1.5 * length < len(chunk) <= len(writer._stream)
+
+
+zeros_and_threes = st.lists(
+    st.sampled_from(
+        [b"\x00", b"\x00\x00", b"\x00\x00\x03", b"\x03", b"\x0d\x00", b"\x01", b"\xff" * 100, b"\x55" * 386]
+    ),
+    max_size=60,
+).map(b"".join)
+
+
+@settings(max_examples=400, deadline=None)
+@given(zeros_and_threes, st.integers(0, 300), st.integers(1, 1200), st.integers(0, 50))
+def test_both_ways_read_the_same_of_any_bytes(content, position, length, cut):
+    """Of a stream that no encoder would write too."""
+    stream = np.frombuffer(content + bytes(2), np.uint8)
+    position, end = min(position, len(content)), max(0, len(content) - cut)
+    results = []
+    for coder in (kind() for kind in CODERS):
+        image, raw = np.full(4 * MACROBLOCK_BYTES, SENTINEL, np.uint8), np.full(HEADER_BYTES, SENTINEL, np.uint8)
+        found = coder.read(stream, position, end, length, PLAIN, 0, image)
+        header = coder.read_header(stream, position, end, raw)
+        results.append(
+            (found, header, image[:length].tobytes() if found >= 0 else b"", raw.tobytes() if header >= 0 else b"")
+        )
+    assert all(result == results[0] for result in results)
 
 
 @settings(max_examples=200, deadline=None)

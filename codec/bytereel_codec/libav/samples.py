@@ -21,7 +21,7 @@ from bytereel_codec.libav.pictures import planes_shown
 from bytereel_codec.libav.sandbox.run import Run
 from bytereel_codec.libav.sandbox.wire import Ending, Job, Task
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import new_scratch, write_macroblocks
+from bytereel_codec.video.macroblocks import new_coder
 
 _LOOK_PICTURES = 64
 _FORMATS = ("yuv420p", "yuvj420p")
@@ -45,7 +45,7 @@ def unwrapped(path: Path, target: Path) -> None:
 def rewritten(path: Path, target: Path) -> bool:
     """Decode the file's pictures and write those that carry frames to `target` as I_PCM; False when none of the first
     `_LOOK_PICTURES` does, or libav finds no video."""
-    scratch = new_scratch()
+    coder = new_coder()
     found = False
     with target.open("wb") as out:
         for number, image in enumerate(decoded_pictures(path)):
@@ -54,7 +54,7 @@ def rewritten(path: Path, target: Path) -> bool:
                 stream = np.empty(len(image) * 2, np.uint8)
                 start = slice_start(0)
                 stream[: len(start)] = np.frombuffer(start, np.uint8)
-                end = write_macroblocks(image, len(image), NO_WHITENING, 0, stream, len(start), scratch)
+                end = coder.write(image, len(image), NO_WHITENING, 0, stream, len(start))
                 out.write(stream.data[:end])
                 found = True
             elif not found and number >= _LOOK_PICTURES:

@@ -16,7 +16,7 @@ from bytereel_codec.files.sink import write_error
 from bytereel_codec.frame.sizes import MACROBLOCK_BYTES
 from bytereel_codec.frame.whitening import NO_WHITENING
 from bytereel_codec.video.h264 import slice_start
-from bytereel_codec.video.macroblocks import new_scratch, write_macroblocks
+from bytereel_codec.video.macroblocks import new_coder
 from bytereel_codec.video.picture import Bytes
 
 
@@ -25,7 +25,7 @@ class SampleStream:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._scratch = new_scratch()
+        self._coder = new_coder()
         self._image = np.empty(0, np.uint8)
         self._stream = np.empty(0, np.uint8)
 
@@ -39,7 +39,7 @@ class SampleStream:
         self._image[len(image) : padded] = 0
         start = slice_start(0)
         self._stream[: len(start)] = np.frombuffer(start, np.uint8)
-        end = write_macroblocks(self._image, len(image), NO_WHITENING, 0, self._stream, len(start), self._scratch)
+        end = self._coder.write(self._image, len(image), NO_WHITENING, 0, self._stream, len(start))
         self._file.write(self._stream.data[:end])
         return int(end)
 

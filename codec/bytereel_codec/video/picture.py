@@ -17,7 +17,7 @@ from bytereel_codec.frame.sizes import HEADER_BYTES, MACROBLOCK_BYTES, MACROBLOC
 from bytereel_codec.frame.whitening import masked, whitening_table
 from bytereel_codec.video.boxes import CHUNK_START_BYTES, VideoTrack, chunk_start, init_section
 from bytereel_codec.video.h264 import picture_parameter_set, sequence_parameter_set, slice_end, slice_start
-from bytereel_codec.video.macroblocks import new_scratch, read_header, read_macroblocks, write_macroblocks
+from bytereel_codec.video.macroblocks import new_coder
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ class PictureWriter:
         self._image = np.zeros(geometry.picture_bytes, np.uint8)
         self._stream = np.empty(geometry.macroblocks * _WORST_CODED_BYTES + 2048, np.uint8)
         self._table = whitening_table(reel_id)
-        self._scratch = new_scratch()
+        self._coder = new_coder()
 
     @property
     def payload(self) -> memoryview:
@@ -72,8 +72,8 @@ class PictureWriter:
         start = slice_start(number & 1)
         position = CHUNK_START_BYTES + _NAL_LENGTH_BYTES
         self._stream[position : position + len(start)] = np.frombuffer(start, np.uint8)
-        position = write_macroblocks(
-            self._image, used, self._table, whitening_shift(packed), self._stream, position + len(start), self._scratch
+        position = self._coder.write(
+            self._image, used, self._table, whitening_shift(packed), self._stream, position + len(start)
         )
         end = slice_end(self.geometry, -(-used // MACROBLOCK_BYTES))
         self._stream[position : position + len(end)] = np.frombuffer(end, np.uint8)
@@ -98,17 +98,17 @@ class PictureReader:
     def __init__(self) -> None:
         self._image = np.empty(0, np.uint8)
         self._raw = np.empty(HEADER_BYTES, np.uint8)
-        self._scratch = new_scratch()
+        self._coder = new_coder()
 
     def header(self, coded: Bytes, position: int) -> FrameHeader | None:
         """The header of the frame whose first sample is `coded[position]`, or None when it is damaged or cut off."""
-        if not 0 <= position <= len(coded) or read_header(coded, position, len(coded), self._raw) < 0:
+        if not 0 <= position <= len(coded) or self._coder.read_header(coded, position, len(coded), self._raw) < 0:
             return None
         return parse_masked(self._raw.tobytes())
 
     def other_version(self, coded: Bytes, position: int) -> OtherVersion | None:
         """What a header of another version of the format says there, None where there is none."""
-        if not 0 <= position <= len(coded) or read_header(coded, position, len(coded), self._raw) < 0:
+        if not 0 <= position <= len(coded) or self._coder.read_header(coded, position, len(coded), self._raw) < 0:
             return None
         return other_version(self._raw.tobytes())
 
@@ -122,7 +122,7 @@ class PictureReader:
             self._image = np.empty(
                 min(used + MACROBLOCK_BYTES + (used >> 3), FRAME_BYTES_MAX + MACROBLOCK_BYTES), np.uint8
             )
-        end = read_macroblocks(
+        end = self._coder.read(
             coded,
             position,
             len(coded),
@@ -130,7 +130,6 @@ class PictureReader:
             whitening_table(header.reel_id),
             whitening_shift(header.pack()),
             self._image,
-            self._scratch,
         )
         payload = self._image.data[HEADER_BYTES:used]
         intact = end >= 0 and crc32c.crc32c(payload) == header.payload_crc
