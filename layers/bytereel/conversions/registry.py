@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bytereel.conversions.protocol import Conversion
-
 if TYPE_CHECKING:
     from bytereel_codec.profiles.profiles import Profile
 
+    from bytereel.conversions.protocol import Conversion
     from bytereel.settings import Settings
 
 ARCHIVE, RESTORE = "archive", "restore"
@@ -32,7 +31,7 @@ def profiles_by_conversion(profiles_file: Path | None) -> Mapping[str, Sequence[
     return {ARCHIVE: tuple(known_profiles(profiles_file)), RESTORE: _RESTORE_PROFILES}
 
 
-def load_conversions(settings: "Settings") -> Mapping[str, Conversion]:
+def load_conversions(settings: "Settings") -> "Mapping[str, Conversion]":
     """Every conversion by its name, ready to work; takes a second, as it imports the codec.
 
     Raises: Permanent for a passphrase or key that cannot be used.
