@@ -7,6 +7,7 @@ never not at all; every step takes a message that it has had before.
 import logging
 
 from bytereel.errors import TransitionRefused
+from bytereel.failures import record_failure
 from bytereel.messages import (
     FINALIZE,
     INTAKE,
@@ -51,10 +52,11 @@ def is_quiet(queue: Queue) -> bool:
 def fail_job(ports: Ports, job_id: str, reason: str) -> bool:
     """End a running job with a reason; False when it has ended already, or is absent."""
     try:
-        ports.jobs.advance(job_id, "fail", ports.clock.now(), reason=reason)
+        failed = ports.jobs.advance(job_id, "fail", ports.clock.now(), reason=reason)
     except TransitionRefused:
         return False
     log.warning("job %s failed: %s", job_id, reason)
+    record_failure(ports, failed)
     return True
 
 

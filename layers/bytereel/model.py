@@ -88,13 +88,15 @@ class ObjectRef:
 class ObjectInfo:
     """What a store knows of an object. `version` changes whenever the bytes may have changed.
 
-    `mode`: its 9 permission bits; None where the store keeps none.
+    `mode`: its 9 permission bits; None where the store keeps none. `sha256` (hex): of the bytes as they were written,
+    where that was asked for (see `ObjectStore.compose`).
     """
 
     ref: ObjectRef
     size_bytes: int
     modified_at: float
     mode: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What a user does with jobs: find, look, cancel, retry. Each is one function on the ports."""
 
+import hashlib
 import logging
 import os
 import re
@@ -8,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bytereel.dispatch import carry_on
-from bytereel.errors import Permanent, Temporary, TransitionRefused
+from bytereel.errors import Integrity, Permanent, Temporary, TransitionRefused
 from bytereel.events import jobs_in
+from bytereel.failures import clear_failure
 from bytereel.model import (
     JOB_ENDED,
     JOB_RUNNING,
@@ -148,6 +150,7 @@ def retry(ports: Ports, job_id: str) -> Job:
     else:
         _take_back_lost(ports, job)
         retried = ports.jobs.advance(job.id, "retry_planned", ports.clock.now(), reason="")
+    clear_failure(ports, retried)
     log.info("job %s retried: %d of %d segments are done", job.id, retried.segments_done, retried.segments_total)
     carry_on(ports, job.id)
     return retried
@@ -179,8 +182,47 @@ def view(job: Job, now: float) -> dict[str, Any]:
         "output": job.result.get("output"),
         "manifest": job.result.get("manifest"),
         "output_bytes": job.result.get("output_bytes"),
+        "output_crc32c": job.result.get("output_crc32c"),
+        "output_sha256": job.result.get("output_sha256"),
         "expansion": job.result.get("expansion"),
     }
+
+
+class Checksums:
+    """Holds a copy of a job's output against the checksums that the job was done with; older jobs have none."""
+
+    def __init__(self, job: Job) -> None:
+        from crc32c import crc32c  # not loaded by commands that check nothing
+
+        self._job = job
+        self._crc32c = crc32c
+        self._expected = {
+            name: job.result[f"output_{name}"] for name in ("crc32c", "sha256") if job.result.get(f"output_{name}")
+        }
+        self._crc = 0
+        self._digest = hashlib.sha256()
+
+    def update(self, content: memoryview) -> None:
+        """Take the next bytes."""
+        if "crc32c" in self._expected:
+            self._crc = self._crc32c(content, self._crc)
+        if "sha256" in self._expected:
+            self._digest.update(content)
+
+    def check(self) -> dict[str, str]:
+        """The checksums that are right, by name. Raises: Integrity `output.damaged`."""
+        actual = {"crc32c": f"{self._crc:08x}", "sha256": self._digest.hexdigest()}
+        for name, expected in self._expected.items():
+            if actual[name] != expected:
+                raise Integrity(
+                    "output.damaged",
+                    f"the output of job {self._job.id} is not what was made: its {name} is {actual[name]}",
+                    hint="put its source again to have it made anew",
+                    job=self._job.id,
+                    expected=expected,
+                    actual=actual[name],
+                )
+        return self._expected
 
 
 def dead_letters(ports: Ports, limit: int = 1000) -> Sequence[dict[str, Any]]:

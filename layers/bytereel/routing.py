@@ -7,9 +7,11 @@ from bytereel_codec.files.names import fitted_name
 
 from bytereel.conversions.protocol import Conversion
 from bytereel.errors import Permanent
+from bytereel.model import Job
 
 DEFAULT_CONVERSION = "archive"
 MANIFEST_SUFFIX = ".manifest.json"
+ERROR_SUFFIX = ".error.json"
 _SUFFIX_BYTES_MAX = 32  # what is longer is no suffix, but a part of the name
 
 Conversions = Mapping[str, Conversion]
@@ -69,6 +71,18 @@ def marked_key(output: str, job_id: str) -> str:
     if not stem or len(suffix.encode("utf-8", "surrogateescape")) > _SUFFIX_BYTES_MAX:
         stem, dot, suffix = name, "", ""
     return f"{folders}{slash}{fitted_name(stem, f'~{job_id[:12]}{dot}{suffix}')}"
+
+
+def error_key(job: Job, *, by_job: bool) -> str:
+    """Where the outbox tells that a job failed: as its output's key, of the source's name or, `by_job`, the job's id.
+
+    Read off the key alone, whatever the conversion would have called its output.
+    """
+    path = job.source.key.removeprefix(f"{job.conversion}/").removeprefix(f"{job.profile}/")
+    folders, _, name = path.rpartition("/")
+    parts = (job.conversion, job.profile, *(("", job.id) if by_job else (folders, name)))
+    *above, last = (part for part in parts if part)
+    return "/".join([*above, fitted_name(last, ERROR_SUFFIX)])
 
 
 def manifest_key(output: str) -> str:

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     key_file: Path | None = None
     allow_unsealed: Annotated[bool, Field(description="restore what is not sealed, though a secret is set")] = False
     sealed_names: Annotated[Literal["source", "job"], Field(description="what sealed outputs are named by")] = "source"
+    sha256: Annotated[
+        bool,
+        Field(description="give outputs in buckets their SHA-256 too, by reading each once; in a home all have it"),
+    ] = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("home")

@@ -86,7 +86,7 @@ def open_home(settings: Settings, *, make: bool = True) -> Home:
         _make_root(settings.home)
     elif not is_home(settings.home):
         raise _absent(settings.home)
-    return _bucket_home(settings) if settings.locations else _folder_home(settings.home)
+    return _bucket_home(settings) if settings.locations else _folder_home(settings)
 
 
 def owners_folder_of(path: Path) -> Path:
@@ -99,7 +99,14 @@ def is_home(path: Path) -> bool:
     return any((path / name).is_file() for name in (HOME_MARK, STATE))
 
 
-def _folder_home(path: Path) -> Home:
+def _names_by_job(settings: Settings) -> bool:
+    seals = settings.passphrase_file is not None or settings.key_file is not None
+    return seals and settings.sealed_names == "job"
+
+
+def _folder_home(settings: Settings) -> Home:
+    """Outputs have their SHA-256: their bytes pass through our hands anyway."""
+    path = settings.home
     for bucket in BUCKETS:
         _make_folder(path, bucket)
     _make_drop_folders(path)
@@ -107,7 +114,7 @@ def _folder_home(path: Path) -> Home:
     database = _local_state(path, clock)
     jobs, queue = SqliteJobs(database), SqliteQueue(database, clock)
     inbox = EmbeddedInbox(objects, queue)
-    ports = Ports(objects, jobs, queue, clock)
+    ports = Ports(objects, jobs, queue, clock, sha256=True, names_by_job=_names_by_job(settings))
     return Home(
         str(path), ports, inbox, lambda ref: str(objects.path_of(ref)), path, (jobs, queue), inbox, database.check
     )
@@ -141,6 +148,8 @@ def _on_buckets(settings: Settings, objects: "S3Objects", jobs: JobTable, queue:
         settings.locations[INBOX],
         object_bytes_max=objects.object_bytes_max,
         put_bytes_max=objects.put_bytes_max,
+        sha256=settings.sha256,
+        names_by_job=_names_by_job(settings),
         read_bytes=READ_BYTES,
     )
 

@@ -1,5 +1,6 @@
 """What every `ObjectStore` must do."""
 
+import hashlib
 import itertools
 import os
 
@@ -173,6 +174,21 @@ def test_compose_joins_head_parts_and_tail(objects):
     info = objects.compose(target, b"head", parts, b"tail")
     assert content_of(objects, target) == b"head" + b"second" + big + big + b"tail"
     assert objects.stat(target) == info
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (1,), (5 << 20, 3, 1 << 20)])
+def test_compose_says_the_sha256_where_the_bytes_pass_and_it_was_asked_for(objects, sizes):
+    contents = [bytes([n + 1]) * size for n, size in enumerate(sizes)]
+    refs = [ObjectRef("work", f"j/{n}") for n in range(len(sizes))]
+    for ref, content in zip(refs, contents, strict=True):
+        objects.put(ref, [content])
+    parts = [part_of(ref, content) for ref, content in zip(refs, contents, strict=True)]
+    said = objects.compose(REF, b"head", parts, b"tail", sha256=True).sha256
+    if type(objects).__name__ == "S3Objects":
+        assert said is None
+    else:
+        assert said == hashlib.sha256(b"head" + b"".join(contents) + b"tail").hexdigest()
+    assert objects.compose(REF, b"head", parts, b"tail").sha256 is None
 
 
 def test_compose_without_parts_is_head_and_tail(objects):

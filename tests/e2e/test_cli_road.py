@@ -1,5 +1,7 @@
 """The commands on a home: put, jobs, status, get, cancel, retry, sweep, up."""
 
+import hashlib
+import json
 import random
 import resource
 import subprocess
@@ -85,6 +87,22 @@ def test_what_cannot_be_done_to_a_job(road: Cli) -> None:
     assert road("get", job_id, "--json", code=3).error["id"] == "target.exists"
     road("get", job_id, "--force")
     assert (road.folder / "stdin.mp4").read_bytes() != b"precious"
+
+
+def test_a_copy_is_held_against_what_was_made(road: Cli) -> None:
+    job_id = put(road)
+    path = Path(road("status", job_id, "--watch", "--json").json["path"])
+    manifest = json.loads(path.with_name(path.name + ".manifest.json").read_text())["output"]
+    got = road("get", job_id, "-o", "copy.mp4", "--json").json
+    assert got["sha256"] == manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    said = subprocess.run(manifest["check"], shell=True, cwd=path.parent, capture_output=True, check=True).stdout
+    assert said.split()[0].decode() == manifest["sha256"]
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    error = road("get", job_id, "-o", "other.mp4", "--json", code=5).error
+    assert (error["id"], error["facts"]["job"]) == ("output.damaged", job_id)
+    assert not (road.folder / "other.mp4").exists()
 
 
 def test_jobs_can_be_chosen_by_state(road: Cli) -> None:

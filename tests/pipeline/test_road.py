@@ -1,17 +1,19 @@
 """What becomes of a source on the road when nothing breaks, and what each kind of bad input ends in."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import crc32c
 import pytest
 from bytereel.errors import Integrity, is_state_lost
 from bytereel.messages import ENCODE, FINALIZE, INTAKE, QUEUES, event_of
 from bytereel.model import INBOX, OUTBOX, WORK, JobState, ObjectInfo, ObjectRef
 from bytereel.operations import receive, retry, view
 from bytereel.routing import manifest_key, output_key, route_key
-from bytereel_codec.errors import Permanent
+from bytereel_codec.errors import Permanent, Temporary
 from toys import CONTENTS, LIMITS, Failing, Road, expected, loud, summed
 
 
@@ -47,6 +49,116 @@ def test_the_manifest_says_what_was_made_of_what() -> None:
     assert manifest["output"]["bytes"] == len(summed(b"abcdef"))
     assert manifest["facts"] == {"lengths": 6}
     assert [each["fragment_bytes"] for each in manifest["segments"]] == [4, 2, 2]
+
+
+def read(road: Road, bucket: str, key: str) -> bytes:
+    ref = ObjectRef(bucket, key)
+    info = road.ports.objects.stat(ref)
+    assert info is not None, key
+    buffer = bytearray(info.size_bytes)
+    road.ports.objects.read_into(ref, 0, memoryview(buffer))
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"abcdefghijk"])
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_output_has_its_checksums_in_manifest_and_job(
+    content: bytes, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Put together from the fragments' own; the SHA-256 where the bytes pass or, if not, by reading them once."""
+    road = Road()
+    road.ports = replace(road.ports, sha256=True)
+    if not passes:
+        compose = road.ports.objects.compose
+        monkeypatch.setattr(road.ports.objects, "compose", lambda *a, **k: replace(compose(*a, **k), sha256=None))
+    job_id = road.put("a b", content)
+    road.run()
+    output = loud(content)
+    expected = {"crc32c": f"{crc32c.crc32c(output):08x}", "sha256": hashlib.sha256(output).hexdigest()}
+    manifest = manifest_of(road, job_id)["output"]
+    assert {name: manifest[name] for name in expected} == expected
+    assert manifest["check"] == "sha256sum 'a b.mp4'"
+    assert {name: road.job(job_id).result[f"output_{name}"] for name in expected} == expected
+
+
+def test_without_being_asked_for_no_output_is_read_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    road = Road()
+    job_id = road.put("a", b"abc")
+    road.run()
+    assert set(manifest_of(road, job_id)["output"]) == {"key", "bytes", "crc32c"}
+
+
+def test_an_output_that_the_store_gives_back_otherwise_is_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    road = Road()
+    road.ports = replace(road.ports, sha256=True)
+    compose = road.ports.objects.compose
+
+    def hurt(ref: ObjectRef, head: bytes, parts: Any, tail: bytes, **named: Any) -> ObjectInfo:
+        stored = compose(ref, head, parts, tail[:-1] + b"?", **named)
+        return replace(stored, sha256=None)
+
+    monkeypatch.setattr(road.ports.objects, "compose", hurt)
+    job_id = road.put("a", b"abcdef")
+    road.run()
+    assert road.job(job_id).state is JobState.FAILED
+    assert "not what was composed" in road.job(job_id).reason
+
+
+@pytest.mark.parametrize(
+    ("key", "record"),
+    [
+        ("a", "archive/plain/a.error.json"),
+        ("archive/a", "archive/plain/a.error.json"),
+        ("archive/fancy/x/a", "archive/fancy/x/a.error.json"),
+        ("holiday/a", "archive/plain/holiday/a.error.json"),
+    ],
+)
+def test_a_failure_is_told_in_the_outbox_until_the_job_is_retried(key: str, record: str) -> None:
+    road = Road()
+    job_id = road.put(key, b"REFUSED")
+    road.run()
+    assert road.keys(OUTBOX) == [record]
+    told = json.loads(read(road, OUTBOX, record))
+    assert (told["job"], told["state"], told["source"]["key"]) == (job_id, "failed", key)
+    assert "this source cannot be taken" in told["reason"]
+    retry(road.ports, job_id)
+    assert road.keys(OUTBOX) == []
+    road.run()
+    assert road.keys(OUTBOX) == [record]
+
+
+def test_a_record_of_a_failure_takes_the_place_of_nothing_else() -> None:
+    road = Road()
+    taken = ObjectRef(OUTBOX, "archive/plain/a.error.json")
+    road.ports.objects.put(taken, [b"somebody's"])
+    job_id = road.put("a", b"REFUSED")
+    road.run()
+    assert read(road, OUTBOX, taken.key) == b"somebody's"
+    (mine,) = [key for key in road.keys(OUTBOX) if key != taken.key]
+    assert job_id[:12] in mine
+    retry(road.ports, job_id)
+    assert road.keys(OUTBOX) == [taken.key]
+
+
+def test_a_record_tells_no_name_where_sealed_outputs_tell_none() -> None:
+    road = Road()
+    road.ports = replace(road.ports, names_by_job=True)
+    job_id = road.put("archive/fancy/folder/name", b"REFUSED")
+    road.run()
+    assert road.keys(OUTBOX) == [f"archive/fancy/{job_id}.error.json"]
+    assert b"folder" not in read(road, OUTBOX, f"archive/fancy/{job_id}.error.json")
+
+
+def test_a_failure_that_cannot_be_told_fails_the_job_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    road = Road()
+
+    def put(*_: Any, **__: Any) -> ObjectInfo:
+        raise Temporary("store.full", "no space")
+
+    job_id = road.put("a", b"REFUSED")
+    monkeypatch.setattr(road.ports.objects, "put", put)
+    road.run()
+    assert road.job(job_id).state is JobState.FAILED
 
 
 def manifest_of(road: Road, job_id: str) -> dict[str, Any]:

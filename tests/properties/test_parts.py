@@ -2,7 +2,7 @@
 
 import crc32c
 import pytest
-from bytereel.adapters.s3.crc import crc32c_combine, crc_in, header_of
+from bytereel.adapters.s3.crc import crc_in, header_of
 from bytereel.adapters.s3.parts import (
     LATER_PART_BYTES,
     MIB,
@@ -16,6 +16,7 @@ from bytereel.adapters.s3.parts import (
 )
 from bytereel.conversions.archive import ArchiveConversion
 from bytereel.errors import Permanent
+from bytereel_codec.codes.crc import crc32c_combine
 from bytereel_codec.reel.layout import layout_for
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -35,11 +35,18 @@ class ObjectStore(Protocol):
         """
 
     def compose(
-        self, ref: ObjectRef, head: Buffer, parts: Sequence["Part"], tail: Buffer, *, mode: int | None = None
+        self,
+        ref: ObjectRef,
+        head: Buffer,
+        parts: Sequence["Part"],
+        tail: Buffer,
+        *,
+        mode: int | None = None,
+        sha256: bool = False,
     ) -> ObjectInfo:
         """Store head, then the parts' objects, then tail as one object, durable on return; replaces whole.
 
-        `mode`: as in `put`.
+        `mode`: as in `put`. With `sha256`, a store through whose hands the bytes pass says their SHA-256.
         A store that can copy inside itself moves no part through the caller. Raises: Integrity
         `object.damaged` when a part's size or CRC32C is not the one expected, Permanent `object.missing` when
         a part is absent.

@@ -6,12 +6,16 @@ Of a source that its output hides, nothing is written down beside the output, an
 it knows: size and version, which in a folder and in some stores says as much as a digest.
 """
 
+import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import crc32c
+from bytereel_codec.codes.crc import crc32c_combine
 from bytereel_codec.version import SOFTWARE
 
 from bytereel.conversions.protocol import Assembly
@@ -19,7 +23,7 @@ from bytereel.dispatch import fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.messages import Body, job_of
 from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
-from bytereel.ports.objects import ObjectStore, Part
+from bytereel.ports.objects import Buffer, ObjectStore, Part
 from bytereel.ports.ports import Ports
 from bytereel.reading import every_object, every_segment, finished_segment
 from bytereel.routing import (
@@ -36,6 +40,7 @@ from bytereel.routing import (
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1024 * 1024
+READ_BACK_BYTES = 8 * 1024 * 1024
 MANIFEST_BYTES_MAX = 64 * 1024 * 1024
 
 
@@ -95,15 +100,17 @@ def _make_output(ports: Ports, conversions: Conversions, job: Job, segments: Seq
         job.plan, [finished_segment(ports.objects, segment) for segment in segments]
     )
     ref = ObjectRef(OUTBOX, _claimed(ports, job, _wanted_key(conversions, job, assembly), assembly.mode))
-    stored = _compose(ports, ref, assembly, segments)
-    manifest = _manifest(ports, job, segments, assembly, stored)
+    made = _compose(ports, ref, assembly, segments)
+    manifest = _manifest(ports, job, segments, assembly, made)
     where = ObjectRef(OUTBOX, manifest_key(ref.key))
     text = json.dumps(manifest, indent=2, sort_keys=True).encode("utf-8") + b"\n"
     ports.objects.put(where, [text], mode=assembly.mode)
     return {
         "output": ref.key,
         "manifest": where.key,
-        "output_bytes": stored.size_bytes,
+        "output_bytes": made.info.size_bytes,
+        "output_crc32c": f"{made.crc32c:08x}",
+        "output_sha256": made.sha256,
         "expansion": manifest.get("expansion"),
         "facts": dict(assembly.facts),
         "hides_source": assembly.hides_source,
@@ -154,10 +161,19 @@ def _job_in(ports: Ports, where: ObjectRef) -> str | None:
     return manifest.get("job") if isinstance(manifest, dict) else None
 
 
-def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> ObjectInfo:
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """The output as it was stored, and its checksums; `sha256` (hex) where it was asked for."""
+
+    info: ObjectInfo
+    crc32c: int
+    sha256: str | None
+
+
+def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequence[Segment]) -> _Output:
     parts = [_part(segments[index]) for index in assembly.order]
     expected = len(assembly.head) + sum(part.size_bytes for part in parts) + len(assembly.tail)
-    stored = ports.objects.compose(ref, assembly.head, parts, assembly.tail, mode=assembly.mode)
+    stored = ports.objects.compose(ref, assembly.head, parts, assembly.tail, mode=assembly.mode, sha256=ports.sha256)
     found = ports.objects.stat(ref)
     actual = found.size_bytes if found else -1
     if stored.size_bytes != expected or actual != expected:
@@ -169,26 +185,64 @@ def _compose(ports: Ports, ref: ObjectRef, assembly: Assembly, segments: Sequenc
             expected=expected,
             actual=actual,
         )
-    return stored
+    crc = _crc_of(assembly.head, parts, assembly.tail)
+    wanted = ports.sha256 and stored.sha256 is None
+    return _Output(stored, crc, _read_back(ports.objects, stored, crc) if wanted else stored.sha256)
 
 
-def _manifest(
-    ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly, stored: ObjectInfo
-) -> dict[str, Any]:
+def _crc_of(head: Buffer, parts: Sequence[Part], tail: Buffer) -> int:
+    """The CRC32C of the whole, put together from those of its parts."""
+    crc = crc32c.crc32c(head)
+    for part in parts:
+        crc = crc32c_combine(crc, part.crc32c, part.size_bytes)
+    return crc32c.crc32c(tail, crc)
+
+
+def _read_back(objects: ObjectStore, stored: ObjectInfo, crc: int) -> str:
+    """The SHA-256 (hex) of what the store holds, read once. Raises: Integrity `output.damaged`."""
+    digest, found = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(READ_BACK_BYTES))
+    for offset in range(0, stored.size_bytes, READ_BACK_BYTES):
+        count = objects.read_into(stored.ref, offset, buffer)
+        digest.update(buffer[:count])
+        found = crc32c.crc32c(buffer[:count], found)
+    if found != crc:
+        raise Integrity(
+            "output.damaged",
+            "the stored output is not what was composed",
+            hint="retry the job",
+            key=stored.ref.key,
+            expected=f"{crc:08x}",
+            actual=f"{found:08x}",
+        )
+    return digest.hexdigest()
+
+
+def _manifest(ports: Ports, job: Job, segments: Sequence[Segment], assembly: Assembly, made: _Output) -> dict[str, Any]:
     """What was made, and unless the output hides it, of what."""
     now = ports.clock.now()
     hidden = assembly.hides_source
     return {
         "job": job.id,
         "software": SOFTWARE,
-        **({} if hidden else _of_source(job, stored)),
+        **({} if hidden else _of_source(job, made.info)),
         "conversion": job.conversion,
         "profile": job.profile,
-        "output": {"key": stored.ref.key, "bytes": stored.size_bytes},
+        "output": _of_output(made),
         "facts": dict(assembly.facts),
         "segments": [{**_of_segment(each), **({} if hidden else _range_of(each))} for each in segments],
         "timings": {"received_at": job.created_at, "finalized_at": now, "seconds": round(now - job.created_at, 3)},
     }
+
+
+def _of_output(made: _Output) -> dict[str, Any]:
+    """The output's checksums, and how a person can see that a copy of it is right."""
+    key = made.info.ref.key
+    values: dict[str, Any] = {"key": key, "bytes": made.info.size_bytes, "crc32c": f"{made.crc32c:08x}"}
+    if made.sha256 is None:
+        return values
+    name = shlex.quote(key.rpartition("/")[2])
+    return {**values, "sha256": made.sha256, "check": f"sha256sum {name}"}
 
 
 def _of_source(job: Job, stored: ObjectInfo) -> dict[str, Any]:

@@ -8,6 +8,7 @@ or at its end is no object, and a bucket that is a link is refused.
 import itertools
 import os
 import stat as modes
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ import crc32c
 from bytereel_codec.files.ranged import PERMISSION_BITS
 
 from bytereel.adapters.folder.beneath import PathBelow, says_absent
+from bytereel.adapters.folder.digest import PassingDigest
 from bytereel.adapters.folder.files import remove, translated
 from bytereel.adapters.folder.staging import StagedFile
 from bytereel.adapters.folder.versions import is_version, version_of
@@ -83,12 +85,24 @@ class FolderObjects:
         return StagedFile(self.root, STAGING, mode)
 
     def compose(
-        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+        self,
+        ref: ObjectRef,
+        head: Buffer,
+        parts: Sequence[Part],
+        tail: Buffer,
+        *,
+        mode: int | None = None,
+        sha256: bool = False,
     ) -> ObjectInfo:
-        """See `ObjectStore.compose`: copies through one buffer, checking the bytes as they pass."""
-        buffer = memoryview(bytearray(COPY_BYTES))
-        pieces = itertools.chain.from_iterable(self._checked(part, buffer) for part in parts)
-        return self.put(ref, itertools.chain([head], pieces, [tail]), mode=mode)
+        """See `ObjectStore.compose`: copies through two buffers, checking the bytes as they pass."""
+        buffers = deque(memoryview(bytearray(COPY_BYTES)) for _ in range(2))
+        pieces = itertools.chain.from_iterable(self._checked(part, buffers) for part in parts)
+        chunks = itertools.chain([head], pieces, [tail])
+        if not sha256:
+            return self.put(ref, chunks, mode=mode)
+        with PassingDigest() as digest:
+            stored = self.put(ref, digest.over(chunks), mode=mode)
+            return replace(stored, sha256=digest.hex())
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""
@@ -124,17 +138,19 @@ class FolderObjects:
             finally:
                 os.close(descriptor)
 
-    def _checked(self, part: Part, buffer: memoryview) -> Iterator[memoryview]:
-        """The part's bytes piece by piece through the buffer. Raises: Integrity `object.damaged`."""
+    def _checked(self, part: Part, buffers: deque[memoryview]) -> Iterator[memoryview]:
+        """The part's bytes piece by piece through the buffers in turn. Raises: Integrity `object.damaged`."""
         with self._opened(part.ref) as descriptor:
             size = os.fstat(descriptor).st_size
             if size != part.size_bytes:
                 raise damaged(part, size_bytes=size)
             crc, offset = 0, 0
-            while count := _read_fully(descriptor, buffer, offset):
-                crc = crc32c.crc32c(buffer[:count], crc)
+            while count := _read_fully(descriptor, buffers[0], offset):
+                piece = buffers[0][:count]
+                crc = crc32c.crc32c(piece, crc)
                 offset += count
-                yield buffer[:count]
+                yield piece
+                buffers.rotate()  # whoever digests the piece does so while the next one is read
         if offset != part.size_bytes or crc != part.crc32c:
             raise damaged(part, size_bytes=offset, crc32c=crc)
 

@@ -1,5 +1,6 @@
 """Objects in memory, for tests and simulation: one lock, nothing survives the process."""
 
+import hashlib
 import itertools
 import threading
 from collections.abc import Iterable, Sequence
@@ -55,10 +56,19 @@ class MemoryObjects:
         return info
 
     def compose(
-        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+        self,
+        ref: ObjectRef,
+        head: Buffer,
+        parts: Sequence[Part],
+        tail: Buffer,
+        *,
+        mode: int | None = None,
+        sha256: bool = False,
     ) -> ObjectInfo:
         """See `ObjectStore.compose`."""
-        return self.put(ref, itertools.chain([head], map(self._checked, parts), [tail]), mode=mode)
+        content = b"".join([bytes(head), *map(self._checked, parts), bytes(tail)])
+        stored = self.put(ref, [content], mode=mode)
+        return replace(stored, sha256=hashlib.sha256(content).hexdigest()) if sha256 else stored
 
     def list(self, bucket: str, prefix: str = "", *, after: str = "", limit: int = 1000) -> Sequence[ObjectInfo]:
         """See `ObjectStore.list`."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
+from bytereel_codec.codes.crc import crc32c_combine
 from crc32c import crc32c
 
 from bytereel.adapters.aws import code_of
 from bytereel.adapters.object_errors import changed, damaged, missing
-from bytereel.adapters.s3.crc import crc32c_combine
 from bytereel.adapters.s3.parts import Piece, Span
 from bytereel.adapters.s3.read import NO_SUCH_OBJECT, REFUSED, look, read_range
 from bytereel.adapters.s3.upload import MultipartUpload

@@ -25,13 +25,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+from bytereel_codec.codes.crc import crc32c_combine
 from crc32c import crc32c
 
 from bytereel.adapters.aws import code_of, translated
 from bytereel.adapters.keys import KEY_BYTES_MAX, check_key
 from bytereel.adapters.object_errors import bad_key, changed, damaged, exists, missing
 from bytereel.adapters.s3.compose import Composition, calls, prove, whole_of
-from bytereel.adapters.s3.crc import crc32c_combine
 from bytereel.adapters.s3.list import entries, keeps_versions, latest_entries
 from bytereel.adapters.s3.parts import FIRST_PART_BYTES, OBJECT_BYTES_MAX, cut, plan_pieces
 from bytereel.adapters.s3.read import MARK, NO_SUCH_OBJECT, REFUSED, look, modified_at, read_range, version_of
@@ -47,6 +47,8 @@ CONTENT_TYPES = {".mp4": "video/mp4", ".json": "application/json"}
 """What a browser must be told; the store has a type of its own for anything else."""
 
 DELETES_MAX = 1000
+CRC32C = "bytereel-crc32c"
+"""The name of a composed object's checksum in its metadata, for stores that keep none of their own."""
 _MAYBE_OURS = REFUSED | {"NoSuchUpload"}
 
 
@@ -59,12 +61,15 @@ class _Write:
     if_absent: bool
     mark: str
     answer: Mapping[str, Any] | None = None
+    crc32c: int | None = None
+    """Of the whole, where it is known before the bytes are sent."""
 
     @property
     def headers(self) -> dict[str, Any]:
         """What is stored with the bytes."""
         kind = CONTENT_TYPES.get(PurePosixPath(self.ref.key).suffix.lower())
-        return {"Metadata": {MARK: self.mark}, **({"ContentType": kind} if kind else {})}
+        sums = {} if self.crc32c is None else {CRC32C: f"{self.crc32c:08x}"}
+        return {"Metadata": {MARK: self.mark, **sums}, **({"ContentType": kind} if kind else {})}
 
 
 class S3Objects:
@@ -124,12 +129,19 @@ class S3Objects:
         return self._stored(write, whole)
 
     def compose(
-        self, ref: ObjectRef, head: Buffer, parts: Sequence[Part], tail: Buffer, *, mode: int | None = None
+        self,
+        ref: ObjectRef,
+        head: Buffer,
+        parts: Sequence[Part],
+        tail: Buffer,
+        *,
+        mode: int | None = None,
+        sha256: bool = False,
     ) -> ObjectInfo:
-        """See `ObjectStore.compose`, and `put` for `mode`."""
-        del mode
-        write = _Write(ref, self._name(ref), False, uuid.uuid4().hex)
+        """See `ObjectStore.compose`, and `put` for `mode`; the bytes stay in the store, so no SHA-256 is said."""
+        del mode, sha256
         whole = whole_of(ref, head, parts, tail)
+        write = _Write(ref, self._name(ref), False, uuid.uuid4().hex, crc32c=whole.crc32c)
         with self._translated(ref.bucket):
             composition = self._composition(head, parts, tail)
             if not composition.pieces or (len(composition.pieces) == 1 and not composition.pieces[0].copied):

@@ -18,6 +18,8 @@ from bytereel.logs import shown
 from bytereel.model import JOB_RUNNING, Job, JobState, ObjectRef
 
 if TYPE_CHECKING:
+    from bytereel_codec.files.sink import Target
+
     from bytereel.settings import Settings
     from bytereel.wiring import Home
 
@@ -133,6 +135,7 @@ def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
             "reason": job.reason,
             "output": values["path"],
             "size": size_text(values["output_bytes"]) if values["output_bytes"] is not None else None,
+            "sha256": values["output_sha256"],
         }
     )
     print_result(values, lines, as_json=as_json)
@@ -164,23 +167,31 @@ def get(*, job_id: str, output: str | None, force: bool, folder: Path | None, as
         ProgressBar("copying", hidden=as_json) as progress,
         opened_target(target, replace=force, mode=found.mode) as out,
     ):
-        size = _copy(home, job, found.ref, out, progress)
+        size, checked = _copy(home, job, found.ref, out, progress)
         out.commit(size)
-    values = {"job": job.id, "path": target, "bytes": size}
-    lines = pair_lines({"written": target, "size": size_text(size)})
+    values = {"job": job.id, "path": target, "bytes": size, **checked}
+    lines = pair_lines({"written": target, "size": size_text(size), **checked})
     print_result(values, lines, as_json=as_json, on_stderr=is_standard_output(target))
 
 
-def _copy(home: "Home", job: Job, ref: ObjectRef, target: Any, progress: ProgressBar) -> int:
-    """Write the job's output to a target of the codec's sinks; return its size. One version of it, or an error."""
-    objects = home.ports.objects
+def _copy(
+    home: "Home", job: Job, ref: ObjectRef, target: "Target", progress: ProgressBar
+) -> tuple[int, dict[str, str]]:
+    """Write the job's output to the target, of one version; its size, and the checksums that it was held against.
+
+    Raises: Integrity `output.damaged` where it is not what was made.
+    """
+    from bytereel.operations import Checksums
+
+    checksums = Checksums(job)
     buffer = memoryview(bytearray(_COPY_BYTES))
     done = 0
-    while count := objects.read_into(ref, done, buffer):
+    while count := home.ports.objects.read_into(ref, done, buffer):
         target.write_at(done, buffer[:count])
+        checksums.update(buffer[:count])
         done += count
         progress(done, job.result.get("output_bytes"))
-    return done
+    return done, checksums.check()
 
 
 @click.command()
