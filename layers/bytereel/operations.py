@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from bytereel.dispatch import carry_on
@@ -172,7 +173,9 @@ def view(job: Job, now: float) -> dict[str, Any]:
         "conversion": job.conversion,
         "profile": job.profile,
         "created_at": job.created_at,
+        "created": _iso(job.created_at),
         "updated_at": job.updated_at,
+        "updated": _iso(job.updated_at),
         "segments_done": job.segments_done,
         "segments_total": job.segments_total,
         "progress": progress,
@@ -186,6 +189,11 @@ def view(job: Job, now: float) -> dict[str, Any]:
         "output_sha256": job.result.get("output_sha256"),
         "expansion": job.result.get("expansion"),
     }
+
+
+def _iso(seconds: float) -> str:
+    """A time as ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 class Checksums:

@@ -6,12 +6,13 @@ option of the same meaning goes before it.
 
 import itertools
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bytereel.cores import usable_cores
@@ -19,7 +20,17 @@ from bytereel.errors import Permanent
 from bytereel.model import INBOX, OUTBOX, WORK, Location
 
 PREFIX = "BYTEREEL_"
-LocationText = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.{0,900})?$")]
+
+
+def _checked_location(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.{0,900})?", text):
+        raise ValueError(
+            f"{text!r} is no bucket: 3 to 63 lower-case letters, digits, dots and hyphens, then perhaps / and a prefix"
+        )
+    return text
+
+
+LocationText = Annotated[str, AfterValidator(_checked_location)]
 """A bucket of an S3 store, and after a slash what every key in it starts with: `my-bucket/uploads/`."""
 
 MEBIBYTE = 1024 * 1024

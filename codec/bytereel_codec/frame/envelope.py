@@ -6,6 +6,7 @@ frame under a key that only this reel has. Decompression never makes more than t
 Source: FORMAT.md section 7; RFC 8878 (zstd), RFC 7914 (scrypt), RFC 5869 (HKDF), NIST SP 800-38D (GCM).
 """
 
+import codecs
 import hashlib
 import os
 import threading
@@ -94,10 +95,12 @@ def _derived_once(secret: Secret, reel_id: bytes, scrypt_log2_n: int) -> bytes:
     return derived(secret.key, reel_id, b"bytereel frame key", KEY_BYTES)
 
 
-def secret_from_files(passphrase_file: Path | None, key_file: Path | None) -> Secret | None:
+def secret_from_files(passphrase_file: Path | None, key_file: Path | None, *, seals: bool = False) -> Secret | None:
     """The secret that the files hold, None without files; a passphrase loses one line end at its end.
 
-    Raises: Permanent `secret.unreadable`, `secret.bad_key`, `secret.empty`, `secret.two`.
+    A byte order mark of UTF-8 in front of a passphrase is none of its words. With `seals` a passphrase of several lines
+    is refused: it opens what 0.1 sealed with it, and nothing new gets such a one. Raises: Permanent
+    `secret.unreadable`, `secret.bad_key`, `secret.empty`, `secret.lines`, `secret.two`.
     """
     if passphrase_file is not None and key_file is not None:
         raise Permanent("secret.two", "a passphrase file and a key file were both given", hint="give one of them")
@@ -121,7 +124,9 @@ def secret_from_files(passphrase_file: Path | None, key_file: Path | None) -> Se
                 actual=len(content),
             )
         return Secret(key=content)
-    passphrase = content.removesuffix(b"\n").removesuffix(b"\r")
+    passphrase = content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
+    if seals and b"\n" in passphrase:
+        raise Permanent("secret.lines", f"{str(path)!r} has several lines", hint="put the passphrase on one line")
     if not passphrase or len(content) > PASSPHRASE_BYTES_MAX:
         raise Permanent("secret.empty", f"{str(path)!r} holds no usable passphrase", hint="put it on one line")
     return Secret(passphrase=passphrase)

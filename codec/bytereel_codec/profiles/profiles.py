@@ -6,6 +6,7 @@ their `Channel` says how. What a reader needs of it stands in every picture's st
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from bytereel_codec.channel.modulation import Family, Modulation
@@ -246,5 +247,7 @@ def coded_by_card(profile: Profile) -> Profile:
 def profile_named(name: str, known: Mapping[str, Profile] = PROFILES) -> Profile:
     """The profile of that name. Raises: Permanent `profile.unknown`."""
     if name not in known:
-        raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=f"one of {', '.join(known)}")
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}"
+        raise Permanent("profile.unknown", f"there is no profile {name!r}", hint=hint)
     return known[name]

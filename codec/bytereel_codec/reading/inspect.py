@@ -92,7 +92,7 @@ def _shown(reel: Reel) -> Geometry | Raster:
         return reel.channel.placement.raster
     geometry = geometry_of_span(reel.span_bytes)
     if geometry is None:  # frames of bursts that stand in the file's bytes, outside of any picture
-        raise no_reel()
+        raise no_reel(reel.reader.size_bytes)
     return geometry
 
 

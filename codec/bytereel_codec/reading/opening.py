@@ -161,7 +161,7 @@ def _rewritten(reader: RangedReader, folder: Path) -> Path:
     except OSError as error:
         raise write_error(error, pictures) from error
     if not is_reel(reader):
-        raise no_reel()
+        raise no_reel(reader.size_bytes)
     return path
 
 

@@ -216,7 +216,7 @@ def frames_of_reel(reader: RangedReader, wanted: Wanted | None = None, *, thorou
     if thorough or not reels or (thorough is None and not is_plain):
         reels = index_reels(reader, wanted, thorough=True)
     if not reels:
-        raise no_reel()
+        raise no_reel(reader.size_bytes)
     return _chosen(reels, wanted, reader)
 
 
@@ -260,10 +260,10 @@ def _meant(reels: Sequence[ReelFrames], is_sound: Callable[[ReelFrames], bool]) 
     return complete[0] if len(reels) > 1 else reels[0]
 
 
-def no_reel() -> Permanent:
-    """The error for a file without a single frame of ours."""
+def no_reel(size_bytes: int) -> Permanent:
+    """The error for a file of that size without a single frame of ours."""
     return Permanent(
         "reel.none",
-        "the file is no reel: it holds no bytereel frame",
-        hint="was it encoded again? profile archive must keep its pictures as they are",
+        f"the file is no reel: {'it holds no bytereel frame' if size_bytes else 'it is empty'}",
+        hint="profile archive must keep its pictures as they are: encoded again, it is no reel any more",
     )

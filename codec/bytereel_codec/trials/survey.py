@@ -268,7 +268,7 @@ def _no_channel(source: Path, reader: FileReader) -> Permanent:
 
     first = islice(decoded_pictures(source), LOOK_PICTURES)
     if not any(parse_masked(image[:HEADER_BYTES].tobytes()) for image in first) and not is_reel(reader):
-        return no_reel()
+        return no_reel(reader.size_bytes)
     return Permanent(
         "channel.none",
         f"{str(source)!r} is a reel of profile archive: its bytes are the samples themselves, with no channel between",

@@ -80,7 +80,9 @@ def find_output(home: "Home", job: Job) -> ObjectInfo:
         raise Temporary("job.running", f"job {job.id} has no output yet: it is {job.state}", hint=hint, job=job.id)
     if job.state is not JobState.DONE:
         message = f"job {job.id} has no output: {job.reason or job.state.value}"
-        raise Permanent("job.failed", message, hint=f"`bytereel retry {job.id}` tries again", job=job.id)
+        raise Permanent(
+            "job.failed", message, hint=f"mend what the reason says, then `bytereel retry {job.id}`", job=job.id
+        )
     found = home.ports.objects.stat(ObjectRef(OUTBOX, job.result["output"]))
     if found is None:
         message = f"the output of job {job.id} is no longer in the outbox"

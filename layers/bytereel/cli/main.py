@@ -82,6 +82,16 @@ class _Commands(click.Group):
             )
         return super().resolve_command(context, arguments)
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Every command with the whole sentence that says what it does."""
+        rows = []
+        for name in self.list_commands(context):
+            command = self.get_command(context, name)
+            assert command is not None
+            rows.append((name, command.get_short_help_str(limit=500)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """What a script may rely on."""
         del context

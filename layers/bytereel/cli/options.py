@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bytereel_codec.frame.envelope import Secret
 
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
+_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d{1,19})\s*([a-zA-Z]*)", re.ASCII)
 STANDARD = "-"
 FILE = click.Path(path_type=Path)
@@ -90,18 +91,18 @@ def parse_reel_id(text: str) -> bytes:
 
 
 def parse_size(text: str) -> int:
-    """A number of bytes that may end in KiB, MiB, GiB or TiB."""
+    """A number of bytes that may end in KiB, MiB, GiB or TiB, or in KB, MB, GB or TB (powers of ten)."""
     found = _SIZE.fullmatch(text.strip())
     if found is None or found[2].upper() not in _UNITS:
         raise click.BadParameter(f"{text!r} is no number of bytes such as 4096, 64KiB or 1MiB")
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
-def read_secret(passphrase_file: Path | None, key_file: Path | None) -> "Secret | None":
+def read_secret(passphrase_file: Path | None, key_file: Path | None, *, seals: bool = False) -> "Secret | None":
     """The secret in the files that were given. Raises: as `secret_from_files`."""
     from bytereel_codec.frame.envelope import secret_from_files
 
-    return secret_from_files(passphrase_file, key_file)
+    return secret_from_files(passphrase_file, key_file, seals=seals)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -20,6 +20,8 @@ from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.files.folder.links import check_depth, leads_out
 
 _COPY_BYTES = 1 << 20
+_MEMBER_BYTES = 3 * tarfile.BLOCKSIZE  # a header, and another one with its text for the fraction of a second
+_END_BYTES = 2 * tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,21 @@ def folder_stream(folder: Path) -> Iterator[FolderStream]:
     reading, writing = os.pipe()
     with ThreadPoolExecutor(1, "tar") as pool, os.fdopen(reading, "rb", buffering=0) as stream:
         yield FolderStream(stream, pool.submit(_write_tar, folder, writing))
+
+
+def stream_bytes(folder: Path) -> int:
+    """About how long the folder's stream is, by what its files state: headers, contents, padding. Reads no file.
+
+    Raises: OSError.
+    """
+    root = os.fsencode(folder)
+    total = _END_BYTES + _MEMBER_BYTES
+    for path in _members(root):
+        found = os.lstat(path)
+        total += _MEMBER_BYTES
+        if stat.S_ISREG(found.st_mode):
+            total += -(-found.st_size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return total
 
 
 def _write_tar(folder: Path, descriptor: int) -> None:

@@ -89,9 +89,10 @@ def _lines(found: Mapping[str, Any]) -> list[str]:
             ),
             "kernels": _kernels_text(found["kernels"]),
             "versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
-            "settings": ", ".join(f"{name}={value}" for name, value in found["settings"].items()),
         }
     )
+    chosen = {name: value for name, value in found["settings"].items() if value is not None}
+    lines += ["", "settings in force:", *(f"  {line}" for line in pair_lines(chosen))]
     return [*lines, "", *([f"missing: {each}" for each in found["missing"]] or ["nothing is missing"])]
 
 

@@ -129,7 +129,7 @@ def profiles(*, profiles_file: Path | None, rehearse: bool, workers: int | None,
 
 
 @click.command()
-@click.argument("source", type=FILE, metavar="IN", help="A file, or a number of bytes such as 10GiB.")
+@click.argument("source", type=FILE, metavar="IN", help="A file, a folder, or a number of bytes such as 10GiB.")
 @profile_option
 @parity_option
 @geometry_option
@@ -170,7 +170,9 @@ def _size_of(source: Path) -> int:
     from bytereel.cli.options import parse_size
 
     if source.is_dir():
-        raise Permanent("source.folder", f"{str(source)!r} is a folder", hint="estimate its size: du -sb says it")
+        from bytereel_codec.files.folder.stream import stream_bytes
+
+        return stream_bytes(source)
     try:
         return source.stat().st_size
     except OSError:

@@ -48,6 +48,7 @@ from bytereel.errors import Permanent
 if TYPE_CHECKING:
     from bytereel_codec import DecodeReport, EncodeSummary
 
+_OTHER_CONTAINERS = frozenset({".mkv", ".webm", ".avi", ".mov", ".ts", ".mpg", ".flv", ".ogv"})
 source_argument = click.argument("source", metavar="IN", help="A file; - is standard input.")
 secret_options = together(passphrase_file_option, key_file_option)
 
@@ -106,7 +107,7 @@ def encode(
         options = EncodeOptions(
             profile=chosen,
             parity_percent=parity or 0.0,
-            secret=read_secret(passphrase_file, key_file),
+            secret=read_secret(passphrase_file, key_file, seals=True),
             workers=workers or usable_cores(),
             device=Device(device),
             compress=compress,
@@ -117,6 +118,7 @@ def encode(
             progress=progress,
         )
         summary = encode_file(source, target, options)
+    _note_oddities(source, summary, parity or 0.0)
     values = _encoded(summary, time.monotonic() - started_at)
     values["encoder"] = chosen.channel.encoder if chosen.channel else None
     print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=is_standard_output(target))
@@ -131,6 +133,19 @@ def _check_places(source: str, target: str) -> None:
     if here == there or here in there.parents:
         raise Permanent(
             "target.in_source", f"{target!r} is {source!r} or lies in it", hint="write the reel somewhere else"
+        )
+
+
+def _note_oddities(source: str, summary: "EncodeSummary", parity: float) -> None:
+    """Say what somebody may not have meant."""
+    if source == STANDARD and not summary.source_bytes:
+        print_note("standard input was empty, and so is what the reel holds")
+    if Path(summary.target).suffix.lower() in _OTHER_CONTAINERS:
+        print_note(f"{summary.target!r} is an MP4 file, whatever its name says")
+    added = 100 * summary.parity_segments / max(1, summary.segments)
+    if parity and added > 1.5 * parity:
+        print_note(
+            f"parity of {parity:g}% is at least one segment: of the {summary.segments} here that is {added:.0f}% more"
         )
 
 
@@ -182,6 +197,7 @@ def decode(
     from bytereel_codec.channel.device import Device
     from bytereel_codec.reading.decode import DecodeOptions, decode_file
 
+    _require_file(source)
     wanted = byte_range or ByteRange()
     started_at = time.monotonic()
     with ProgressBar("decoding", hidden=as_json or (target == STANDARD and sys.stdout.isatty())) as progress:
@@ -202,6 +218,10 @@ def decode(
     seconds = time.monotonic() - started_at
     if Path(report.target).name != report.name and report.target != target:
         print_note(f"the reel names it {report.name!r}; written as {report.target!r}")
+    if wanted.start and wanted.start >= report.source_bytes:
+        print_note(
+            f"the range begins behind the end: the original has {report.source_bytes} bytes, and none was written"
+        )
     values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
     on_stderr = target is not None and is_standard_output(target)
     print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=on_stderr)
@@ -228,6 +248,7 @@ def verify(
     as_json: bool,
 ) -> None:
     """Read a whole reel and prove every byte, writing nothing."""
+    _require_file(source)
     from bytereel_codec.channel.device import Device
     from bytereel_codec.reading import decode as codec
 
@@ -246,6 +267,15 @@ def verify(
     del values["target"]
     print_result(values, verified_lines(report, values), as_json=as_json)
     _end_by_loss(report)
+
+
+def _require_file(source: str) -> None:
+    if source != STANDARD and Path(source).is_dir():
+        raise Permanent(
+            "source.folder",
+            f"{source!r} is a folder, and a reel is a file",
+            hint="`bytereel encode` makes a reel of it",
+        )
 
 
 def _read_back(report: "DecodeReport", seconds: float) -> dict[str, Any]:
@@ -297,7 +327,11 @@ def inspect(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Say what a reel says of itself, without reading its payload; or show one of its pictures."""
+    """Say what a reel says of itself, or show one of its pictures.
+
+    Its payload is not read.
+    """
+    _require_file(source)
     if frame is None and output is None and not outline:
         from bytereel_codec.reading.inspect import inspect as describe
 

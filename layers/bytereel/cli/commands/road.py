@@ -10,7 +10,7 @@ from click.exceptions import Exit
 
 from bytereel.cli import homes
 from bytereel.cli.options import STANDARD, Count, Seconds, home_option, json_option
-from bytereel.cli.printing.output import pair_lines, print_result
+from bytereel.cli.printing.output import pair_lines, print_note, print_result
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import profiles_by_conversion
 from bytereel.errors import Permanent
@@ -18,6 +18,7 @@ from bytereel.logs import shown
 from bytereel.model import ObjectInfo, job_id_of
 
 if TYPE_CHECKING:
+    from bytereel.settings import Settings
     from bytereel.wiring import Home
 
 _COPY_BYTES = 1 << 20
@@ -42,9 +43,17 @@ def up(*, folder: Path | None, workers: int | None, until_idle: bool, as_json: b
     settings = load_settings(home=folder, workers=workers)
     configure_logging(settings.log_level)
     home = open_home(settings)
+    if not as_json:
+        print_note(_ready(home, settings))
     Supervisor(home, settings).run(until_idle=until_idle)
     counts = {state.value: count for state, count in home.ports.jobs.count().items() if count}
     print_result({"home": home.name, "jobs": counts}, pair_lines(counts), as_json=as_json)
+
+
+def _ready(home: "Home", settings: "Settings") -> str:
+    """What `up` says once it is there."""
+    count = f"{settings.workers} worker{'s' if settings.workers > 1 else ''} for {home.name!r}"
+    return f"{count}; files dropped into {str(home.inbox_folder)!r} are taken" if home.inbox_folder else count
 
 
 @click.command()
@@ -66,7 +75,10 @@ def up(*, folder: Path | None, workers: int | None, until_idle: bool, as_json: b
 def put(
     *, file: str, to: str, folder: Path | None, wait: bool, timeout: float, name: str | None, as_json: bool
 ) -> None:
-    """Queue a file for conversion; prints the job's id."""
+    """Queue a file for conversion; prints the job's id.
+
+    The source stays in the inbox until BYTEREEL_KEEP_DONE_DAYS after its job is done.
+    """
     from bytereel.operations import receive
     from bytereel.settings import load_settings
 
@@ -88,8 +100,14 @@ def put(
 def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool) -> None:
     from bytereel.operations import view
 
-    with ProgressBar("converting", hidden=as_json) as progress:
-        job = homes.await_job(home, job_id_of(stored.ref), timeout, progress, as_json=as_json)
+    job_id = job_id_of(stored.ref)
+    try:
+        with ProgressBar("converting", hidden=as_json) as progress:
+            job = homes.await_job(home, job_id, timeout, progress, as_json=as_json)
+    except KeyboardInterrupt:
+        if not as_json:
+            print_note(f"the job goes on without you: `bytereel status {job_id} --watch` looks again")
+        raise
     path = homes.output_address(home, job)
     ended = {**values, **view(job, home.ports.clock.now()), "path": path}
     print_result(ended, [shown(path)] if path else [], as_json=as_json)

@@ -15,7 +15,7 @@ HINTS: Mapping[str, str] = {
     "reel.beyond": "it was encoded beyond what its profile stands: `bytereel channel` shows how far, "
     "`bytereel survive` which profile holds",
     "reel.damaged": "`bytereel decode --salvage` writes what is left, with zeros for the rest",
-    "reel.none": "was it encoded again? archive must keep its pictures as they are; of other profiles "
+    "reel.none": "was another file meant? A reel of archive that was encoded again has lost its frames; of others "
     "`bytereel channel` shows what is left",
     "reel.sealed": "give the passphrase or key it was sealed with: --passphrase-file or --key-file; for workers "
     "BYTEREEL_PASSPHRASE_FILE or BYTEREEL_KEY_FILE",
