@@ -1,8 +1,11 @@
 """Folders out of reels: what a stream may make a reader hold, links, modes, and what a killed run leaves."""
 
+import contextlib
+import errno
 import io
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -334,16 +337,19 @@ def test_links_that_lead_out_together_are_refused_both_ways(tmp_path, links):
     assert refused(tmp_path / "inner", stream).error_id == "folder.unsafe"
 
 
-@pytest.mark.parametrize(("preserve", "mode"), [(False, 0o755), (True, 0o6775)])
+@pytest.mark.parametrize(("preserve", "mode"), [(False, 0o775), (True, 0o6775)])
 def test_set_user_id_and_its_like_come_back_with_preserve_alone(tmp_path, preserve, mode):
     (tmp_path / "d" / "shared").mkdir(parents=True)
     (tmp_path / "d" / "tool").write_bytes(b"#!")
     (tmp_path / "d" / "tool").chmod(0o6775)
     (tmp_path / "d" / "shared").chmod(0o3777)
     encode_file(tmp_path / "d", tmp_path / "reel")
-    decode_file(tmp_path / "reel", tmp_path / "out", DecodeOptions(preserve=preserve))
+    report = decode_file(tmp_path / "reel", tmp_path / "out", DecodeOptions(preserve=preserve))
     assert stat.S_IMODE((tmp_path / "out" / "tool").stat().st_mode) == mode
-    assert stat.S_IMODE((tmp_path / "out" / "shared").stat().st_mode) == (0o3777 if preserve else 0o755)
+    assert stat.S_IMODE((tmp_path / "out" / "shared").stat().st_mode) == 0o3777
+    assert [note for note in report.notes if "set-user-id" in note] == (
+        [] if preserve else ["files that had set-user-id or set-group-id, which is not kept: 1"]
+    )
 
 
 def test_names_times_hard_links_and_the_folder_itself_come_back(tmp_path):
@@ -520,3 +526,160 @@ def test_members_are_what_another_writer_wrote(name, target, size, mode, moment)
     assert [content for _, content in found] == [b"c" * size, b"", b"", b""]
     assert {member.mode for member, _ in found} == {mode}
     assert all(member.modified_ns is not None and abs(member.modified_ns - moment * 1e9) < 1e4 for member, _ in found)
+
+
+def refusing(monkeypatch, function, number, wanted=lambda *_: True):
+    """Have a function of `os` fail as on a file system that cannot do it, where `wanted` says so of its arguments."""
+    real = getattr(os, function)
+
+    def refuse(*args, **kwargs):
+        if wanted(*args):
+            raise OSError(number, os.strerror(number))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(os, function, refuse)
+
+
+def folder_of(tmp_path, **contents):
+    (tmp_path / "d").mkdir()
+    for name, content in contents.items():
+        (tmp_path / "d" / name).write_bytes(content)
+    return tmp_path / "d"
+
+
+def decoded(tmp_path, **options):
+    encode_file(tmp_path / "d", tmp_path / "reel")
+    return decode_file(tmp_path / "reel", tmp_path / "out", DecodeOptions(**options))
+
+
+def test_members_that_a_file_system_cannot_take_are_named_and_all_others_come_out(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, a=b"a", z=b"z")
+    (folder / "a:b?").write_bytes(b"odd")
+    (folder / "link").symlink_to("a")
+    (folder / "odd").mkdir()
+    (folder / "odd/inside").write_bytes(b"x")
+    encode_file(folder, tmp_path / "reel")
+    refusing(monkeypatch, "symlink", errno.EPERM)
+    refusing(monkeypatch, "mkdir", errno.EINVAL, lambda path, *_: os.fsencode(path).endswith(b"/odd"))
+    refusing(monkeypatch, "open", errno.EILSEQ, lambda path, *_: b"a:b?" in os.fsencode(path))
+    report = decode_file(tmp_path / "reel", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "z"]
+    assert report.lost == ()
+    assert [line.partition(":")[0][:20] for line in report.left_out] == [
+        "the file 'a",
+        "the folder 'odd'",
+        "the file 'odd/inside",
+        "the symbolic link 'l",
+    ]
+    assert report.notes == ("members of the folder that could not be made here: 4; all others were",)
+
+
+def test_of_two_names_that_a_file_system_takes_for_one_the_second_is_left_out(tmp_path, monkeypatch):
+    folder_of(tmp_path, README=b"upper", readme=b"lower")
+    encode_file(tmp_path / "d", tmp_path / "reel")
+    refusing(monkeypatch, "open", errno.EEXIST, lambda path, *_: os.fsencode(path).endswith(b"/readme"))
+    report = decode_file(tmp_path / "reel", tmp_path / "out")
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"upper"]
+    assert "'readme'" in report.left_out[0]
+
+
+def test_a_full_disk_is_no_odd_member(tmp_path, monkeypatch):
+    folder_of(tmp_path, a=b"a", b=b"b")
+    encode_file(tmp_path / "d", tmp_path / "reel")
+    refusing(monkeypatch, "open", errno.ENOSPC, lambda path, *_: os.fsencode(path).endswith(b"/b"))
+    with pytest.raises(Temporary):
+        decode_file(tmp_path / "reel", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_hard_links_a_second_name_is_a_copy(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, first=b"content")
+    (folder / "second").hardlink_to(folder / "first")
+    os.utime(folder / "first", ns=(0, 123_456_789_123_456_789))
+    encode_file(folder, tmp_path / "reel")
+    refusing(monkeypatch, "link", errno.EPERM)
+    assert decode_file(tmp_path / "reel", tmp_path / "out").left_out == ()
+    first, second = tmp_path / "out/first", tmp_path / "out/second"
+    assert first.read_bytes() == second.read_bytes() == b"content"
+    assert first.stat().st_mtime_ns == second.stat().st_mtime_ns == 123_456_789_123_456_789
+    assert not first.samefile(second)
+
+
+def test_devices_sockets_and_pipes_are_counted_and_left_out(tmp_path):
+    folder = folder_of(tmp_path, a=b"a")
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket"))
+    summary = encode_file(folder, tmp_path / "reel")
+    assert summary.notes == ("left out, as they are no files: 2 devices, sockets or pipes",)
+    decode_file(tmp_path / "reel", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
+
+
+ATTRIBUTES = {
+    "user.plain": b"words",
+    "user.bytes": bytes(range(256)),
+    "user.n\u00e9": b"a=b\nc",
+    "user.long": b"x" * 9000,
+}
+
+
+def has_attributes(folder):
+    try:
+        os.setxattr(folder, "user.try", b"1")
+    except OSError:
+        return False
+    os.removexattr(folder, "user.try")
+    return True
+
+
+def test_extended_attributes_of_users_come_back(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path, a=b"a" * 5000, b=b"")
+    if not has_attributes(folder):
+        pytest.skip("this file system keeps no attributes")
+    for name, value in list(ATTRIBUTES.items())[: 4 if folder else 0]:
+        for path in (folder / "a", folder):
+            with contextlib.suppress(OSError):  # some file systems keep 4 KiB at most
+                os.setxattr(path, name, value)
+    before = {path.name: {n: os.getxattr(path, n) for n in os.listxattr(path)} for path in (folder / "a", folder)}
+    assert len(before["a"]) >= 2
+    assert decoded(tmp_path).notes == ()
+    out = tmp_path / "out"
+    after = {path.name: {n: os.getxattr(path, n) for n in os.listxattr(path)} for path in (out / "a", out)}
+    assert after == {"a": before["a"], "out": before["d"]}
+    refusing(monkeypatch, "setxattr", errno.ENOTSUP)
+    report = decode_file(tmp_path / "reel", tmp_path / "out2")
+    assert (tmp_path / "out2/a").read_bytes() == b"a" * 5000
+    assert report.notes == ("members that had extended attributes, which cannot be kept here: 2",)
+
+
+@pytest.mark.parametrize("shape", ["hole", "end", "start", "tiny", "dense"])
+def test_runs_of_zeros_become_holes_and_the_bytes_are_the_same(tmp_path, shape):
+    size = 8 << 20
+    content = {
+        "hole": b"x" * 70_000 + bytes(size) + b"y",
+        "end": b"x" + bytes(size),
+        "start": bytes(size) + b"x",
+        "tiny": bytes(100),
+        "dense": b"xy" * (size // 2),
+    }[shape]
+    folder_of(tmp_path, sparse=content)
+    decoded(tmp_path)
+    out = tmp_path / "out/sparse"
+    assert out.read_bytes() == content
+    if shape in ("hole", "end", "start"):
+        assert out.stat().st_blocks * 512 < size // 4
+
+
+def test_modes_of_a_folder_come_back_whatever_the_umask(tmp_path):
+    folder = folder_of(tmp_path, group=b"g", none=b"n")
+    (folder / "group").chmod(0o664)
+    (folder / "none").chmod(0o400)
+    folder.chmod(0o700)
+    before = os.umask(0o077)
+    try:
+        decoded(tmp_path)
+    finally:
+        os.umask(before)
+    for name in (".", "group", "none"):
+        assert (tmp_path / "out" / name).stat().st_mode == (folder / name).stat().st_mode

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bytereel_codec.channel.device import Device, chosen
 from bytereel_codec.errors import BytereelError, Integrity
@@ -26,6 +27,9 @@ from bytereel_codec.reading.proof import UNPROVED, WholeProof
 from bytereel_codec.reading.reel import Opening, Reel
 from bytereel_codec.reading.reel_reader import Block, Gap, ReelReader
 
+if TYPE_CHECKING:
+    from bytereel_codec.files.folder.layout import LayoutReport
+
 _ZEROS_BYTES = 1 << 20
 
 
@@ -35,7 +39,7 @@ class DecodeOptions:
 
     With a secret, what is not sealed is refused, unless `allow_unsealed`. `device` reads the pictures of lossy reels.
     `preserve` keeps what is dropped otherwise: of a file the permission bits that the umask takes; in a folder
-    set-user-id, set-group-id, sticky, and the right to write of groups and others.
+    set-user-id and set-group-id of files.
     """
 
     secret: Secret | None = None
@@ -73,6 +77,10 @@ class DecodeReport:
     """Ids (hex) of other reels of which the file holds frames."""
     corrected_bytes: int = 0
     """What the parity inside bursts set right; 0 for a reel of samples."""
+    left_out: tuple[str, ...] = ()
+    """Members of a folder that the file system could not take, each with its kind and why: the first thousand."""
+    notes: tuple[str, ...] = ()
+    """What else did not come out as it went in, each in a sentence."""
 
     @property
     def whole(self) -> bool:
@@ -138,6 +146,7 @@ class _Decoding:
         self._lost = Losses()
         self._proof = WholeProof(contents, reel.segments)
         self._done = 0
+        self._laid_out: LayoutReport | None = None
 
     def run(self, target: str | None) -> DecodeReport:
         self._require_contents()
@@ -174,6 +183,7 @@ class _Decoding:
             self._read_into(target, workers=1)
             self._require_whole()
             target.commit(self._size)
+            self._laid_out = target.report
 
     def _is_laid_out(self) -> bool:
         """Whether a folder's reel becomes a folder: a part of it, or what is left of it, is one of its tar stream."""
@@ -297,4 +307,17 @@ class _Decoding:
             self._lost.reasons,
             tuple(reel_id.hex() for reel_id in self._reel.frames.others),
             self._reel.channel.corrected_bytes if self._reel.channel else 0,
+            tuple(self._laid_out.named) if self._laid_out else (),
+            _notes_of(self._laid_out) if self._laid_out else (),
         )
+
+
+def _notes_of(report: "LayoutReport") -> tuple[str, ...]:
+    notes = []
+    if report.left_out:
+        notes.append(f"members of the folder that could not be made here: {report.left_out}; all others were")
+    if report.without_special_bits:
+        notes.append(f"files that had set-user-id or set-group-id, which is not kept: {report.without_special_bits}")
+    if report.without_attributes:
+        notes.append(f"members that had extended attributes, which cannot be kept here: {report.without_attributes}")
+    return tuple(notes)

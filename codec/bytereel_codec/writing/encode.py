@@ -76,6 +76,8 @@ class EncodeSummary:
     pictures: int
     geometry: str
     sealed: bool
+    notes: tuple[str, ...] = ()
+    """What of the source did not go in, each in a sentence."""
 
     @property
     def expansion(self) -> float:
@@ -188,6 +190,7 @@ class _Encoding:
             finished.pictures,
             plan.layout.geometry.name,
             plan.parameters.sealed,
+            self._source.notes(),
         )
 
     def _encode_segments(self, feed: Feed, sink: OrderedSink) -> None:

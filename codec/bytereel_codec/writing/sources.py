@@ -11,12 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bytereel_codec.files.names import cut_name
 from bytereel_codec.files.ranged import BytesReader, FileReader, RangedReader, read_fully
 from bytereel_codec.frame.leader import Leader
 from bytereel_codec.reel.layout import Layout, require_frames
+
+if TYPE_CHECKING:
+    from bytereel_codec.files.folder.stream import StreamReport
 
 _SMALL_STREAM_BYTES = 8 << 20
 _HASHED_BYTES = 1 << 20
@@ -134,7 +137,8 @@ class Source:
     """An opened source: what its leader says so far, its size where known.
 
     `feed(layout, hashed)` gives out its segments; `check` raises when the source changed since it was opened. `mode`:
-    the permission bits that a copy of it may have at most, None where nothing says so.
+    the permission bits that a copy of it may have at most, None where nothing says so. `notes`, once all was read: what
+    of it does not go into the reel.
     """
 
     leader: Leader
@@ -142,6 +146,7 @@ class Source:
     feed: Callable[[Layout, bool], Feed]
     check: Callable[[], None] = lambda: None
     mode: int | None = None
+    notes: Callable[[], tuple[str, ...]] = tuple
 
 
 @contextmanager
@@ -162,7 +167,7 @@ def opened_source(source: str, name: str | None, leader: Leader, *, keep_mode: b
         with folder_stream(Path(source)) as stream:
             opened = _stream_source(replace(leader, kind="folder"), stream.stream)
             mode = Path(source).stat().st_mode if keep_mode else None
-            yield replace(opened, check=stream.check, mode=_of_copies(mode))
+            yield replace(opened, check=stream.check, mode=_of_copies(mode), notes=lambda: _notes_of(stream.report))
     else:
         with FileReader(source) as reader:
             yield Source(
@@ -172,6 +177,16 @@ def opened_source(source: str, name: str | None, leader: Leader, *, keep_mode: b
                 reader.check_unchanged,
                 _of_copies(reader.mode if keep_mode else None),
             )
+
+
+def _notes_of(report: "StreamReport") -> tuple[str, ...]:
+    """What of a folder does not go into its reel."""
+    notes = []
+    if report.left_out:
+        notes.append(f"left out, as they are no files: {report.left_out} devices, sockets or pipes")
+    if report.without_attributes:
+        notes.append(f"not kept: {report.without_attributes} access lists or other attributes that are not users' own")
+    return tuple(notes)
 
 
 def _of_copies(mode: int | None) -> int | None:

@@ -5,7 +5,7 @@ refused: global and repeated extended headers, GNU's long names, sparse files. A
 record in one pass. The standard library's reader keeps members and headers, recurses over extended headers and searches
 them in quadratic time (ADR 14); its parser of one header block is used.
 
-Source: POSIX.1-2017, pax, extended header and ustar interchange formats; FORMAT.md section 10.
+Source: POSIX.1-2017, pax, extended header and ustar interchange formats; star(5), SCHILY.xattr; FORMAT.md section 10.
 """
 
 import re
@@ -21,6 +21,8 @@ BLOCK_BYTES = 512
 EXTENDED_BYTES_MAX = 1 << 20
 NAME_BYTES_MAX = 4096  # PATH_MAX on Linux: no longer path can be made
 SIZE_BYTES_MAX = (1 << 63) - 1
+ATTRIBUTE = b"SCHILY.xattr.user."
+_ATTRIBUTE_PREFIX = b"SCHILY.xattr."
 _COPY_BYTES = 1 << 20
 _NUMBER_DIGITS_MAX = 19
 _MOMENT = re.compile(rb"(-?)(\d{1,19})(?:\.(\d{0,32}))?")
@@ -64,6 +66,8 @@ class Member:
     size: int = 0
     mode: int = 0o600
     modified_ns: int | None = None
+    attributes: tuple[tuple[bytes, bytes], ...] = ()
+    """Extended attributes of users (`user.*`), by name."""
 
 
 class MemberReader:
@@ -150,7 +154,7 @@ def _records(content: bytes) -> dict[bytes, bytes]:
         keyword = content[space + 1 : equals]
         if keyword.startswith(b"GNU.sparse."):
             raise _unsafe("a sparse file")
-        if keyword in (b"path", b"linkpath", b"size", b"mtime"):
+        if keyword in (b"path", b"linkpath", b"size", b"mtime") or keyword.startswith(ATTRIBUTE):
             found[keyword] = content[equals + 1 : end - 1]
         start = end
     return {keyword: value for keyword, value in found.items() if value}
@@ -171,6 +175,11 @@ def _described(kind: MemberKind, header: tarfile.TarInfo, records: dict[bytes, b
         size if kind is MemberKind.FILE else 0,
         header.mode & 0o7777,
         _moment(records[b"mtime"]) if b"mtime" in records else _moment(b"%d" % header.mtime),
+        tuple(
+            (keyword.removeprefix(_ATTRIBUTE_PREFIX), value)
+            for keyword, value in records.items()
+            if keyword.startswith(ATTRIBUTE)
+        ),
     )
 
 

@@ -2,8 +2,8 @@
 
 Names go in as the bytes they are, whatever the locale; times to the nanosecond; the folder itself is the first member.
 What could not come back is refused: links that lead out, what is too deep, files that change meanwhile or have more in
-them than they state. Devices, sockets and pipes are left out. Memory is bounded but for the names of one folder on each
-level and of files with several hard links.
+them than they state. Devices, sockets and pipes are left out, and counted. Extended attributes of users go in. Memory
+is bounded but for the names of one folder on each level and of files with several hard links.
 """
 
 import os
@@ -20,8 +20,18 @@ from bytereel_codec.errors import Integrity, Permanent
 from bytereel_codec.files.folder.links import check_depth, leads_out
 
 _COPY_BYTES = 1 << 20
+_ATTRIBUTES_BYTES_MAX = 512 << 10
+_OTHER_ATTRIBUTES = ("system.posix_acl", "security.capability", "trusted.")
 _MEMBER_BYTES = 3 * tarfile.BLOCKSIZE  # a header, and another one with its text for the fraction of a second
 _END_BYTES = 2 * tarfile.BLOCKSIZE
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What of a folder is not in its stream: devices, sockets and pipes; attributes of files and folders."""
+
+    left_out: int = 0
+    without_attributes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,8 @@ class FolderStream:
 
     stream: BinaryIO
     writing: Future[None]
+    report: StreamReport
+    """Complete with the stream."""
 
     def check(self) -> None:
         """Raise what ended the stream early, if something did; only after this is its end the end of the folder."""
@@ -41,7 +53,8 @@ def folder_stream(folder: Path) -> Iterator[FolderStream]:
     """The folder's tar stream, made by a thread while it is read."""
     reading, writing = os.pipe()
     with ThreadPoolExecutor(1, "tar") as pool, os.fdopen(reading, "rb", buffering=0) as stream:
-        yield FolderStream(stream, pool.submit(_write_tar, folder, writing))
+        report = StreamReport()
+        yield FolderStream(stream, pool.submit(_write_tar, folder, writing, report), report)
 
 
 def stream_bytes(folder: Path) -> int:
@@ -59,7 +72,7 @@ def stream_bytes(folder: Path) -> int:
     return total
 
 
-def _write_tar(folder: Path, descriptor: int) -> None:
+def _write_tar(folder: Path, descriptor: int, report: StreamReport) -> None:
     try:
         with (
             os.fdopen(descriptor, "wb", buffering=_COPY_BYTES) as pipe,
@@ -67,7 +80,7 @@ def _write_tar(folder: Path, descriptor: int) -> None:
                 fileobj=pipe, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8", bufsize=_COPY_BYTES
             ) as tar,
         ):
-            _FolderWriter(tar, os.fsencode(folder)).write()
+            _FolderWriter(tar, os.fsencode(folder), report).write()
     except BrokenPipeError:
         return  # the reader gave up, and knows why
     except (OSError, ValueError, tarfile.TarError) as error:
@@ -81,8 +94,9 @@ def _write_tar(folder: Path, descriptor: int) -> None:
 class _FolderWriter:
     """Adds the members of one folder to a tar stream."""
 
-    def __init__(self, tar: tarfile.TarFile, root: bytes) -> None:
+    def __init__(self, tar: tarfile.TarFile, root: bytes, report: StreamReport) -> None:
         self._tar = tar
+        self._report = report
         self._root = root
         self._linked: dict[tuple[int, int], tuple[bytes, int]] = {}
 
@@ -99,7 +113,9 @@ class _FolderWriter:
         elif stat.S_ISLNK(found.st_mode):
             self._put(self._link(name, path, found), found)
         elif stat.S_ISDIR(found.st_mode):
-            self._put(self._tar.gettarinfo(os.fsdecode(path), _text(name)), found)
+            self._put(self._tar.gettarinfo(os.fsdecode(path), _text(name)), found, attributes_of=path)
+        else:
+            self._report.left_out += 1
 
     def _link(self, name: bytes, path: bytes, found: os.stat_result) -> tarfile.TarInfo:
         target = os.readlink(path)
@@ -127,7 +143,7 @@ class _FolderWriter:
                 self._put(info, found)
                 return
             try:
-                self._put(info, found, file)
+                self._put(info, found, file, attributes_of=file.fileno())
                 is_more = bool(file.read(1))
             except OSError as error:
                 if _is_changed(file, found):
@@ -138,14 +154,46 @@ class _FolderWriter:
             if is_more:
                 raise _unstated(path, found.st_size)
 
-    def _put(self, info: tarfile.TarInfo, found: os.stat_result, content: BinaryIO | None = None) -> None:
+    def _put(
+        self,
+        info: tarfile.TarInfo,
+        found: os.stat_result,
+        content: BinaryIO | None = None,
+        *,
+        attributes_of: bytes | int | None = None,
+    ) -> None:
         seconds, rest = divmod(found.st_mtime_ns, 10**9)
         info.mtime = seconds
         if rest or seconds < 0:
             sign, (whole, rest) = "-" if seconds < 0 else "", divmod(abs(found.st_mtime_ns), 10**9)
             info.pax_headers = {"mtime": f"{sign}{whole}.{rest:09}"}
+        if attributes_of is not None:
+            info.pax_headers = {**info.pax_headers, **self._attributes(attributes_of)}
         self._tar.addfile(info, content)
         self._tar.members.clear()  # type: ignore[attr-defined]  # the list would grow with the stream
+
+    def _attributes(self, path: bytes | int) -> dict[str, str]:
+        """The extended attributes of users that a file or folder has; others that say something are counted."""
+        try:
+            names = os.listxattr(path)
+        except OSError:  # the file system has none
+            return {}
+        found, size = {}, 0
+        for name in names:
+            if not name.startswith("user."):
+                self._report.without_attributes += name.startswith(_OTHER_ATTRIBUTES)
+                continue
+            try:
+                value = os.getxattr(path, name)
+                name.encode()
+            except (OSError, UnicodeEncodeError):
+                value = b""
+            size += len(name) + len(value)
+            if not value or size > _ATTRIBUTES_BYTES_MAX:
+                self._report.without_attributes += 1
+                continue
+            found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+        return found
 
     def _first_of(self, name: bytes, found: os.stat_result) -> bytes | None:
         """The name under which a file of several hard links went in already, if it did."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from bytereel_codec.errors import BytereelError, Permanent
-from bytereel_codec.files.folder.layout import FolderLayout
+from bytereel_codec.files.folder.layout import FolderLayout, LayoutReport
 from bytereel_codec.files.ranged import Buffer
 from bytereel_codec.files.sink import write_error
 from bytereel_codec.files.staging import StagingFolder
@@ -28,6 +28,8 @@ class FolderTarget:
     def __init__(self, path: Path, *, preserve: bool = False) -> None:
         self.path = path
         self._offset = 0
+        self.report = LayoutReport()
+        """What did not come out as it went in; complete after `commit`."""
         if path.name in ("", ".."):
             raise _occupied(path)
         self._staging = StagingFolder(path)
@@ -83,7 +85,9 @@ class FolderTarget:
         with os.fdopen(descriptor, "rb", buffering=_BUFFER_BYTES) as pipe:
             try:
                 self._root.mkdir()
-                FolderLayout(self._root, self._staging.path, preserve=preserve).lay_out(pipe)
+                layout = FolderLayout(self._root, self._staging.path, preserve=preserve)
+                self.report = layout.report
+                layout.lay_out(pipe)
                 while pipe.read(_BUFFER_BYTES):  # behind the end mark
                     continue
             except OSError as error:

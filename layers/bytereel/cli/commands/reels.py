@@ -48,6 +48,7 @@ from bytereel.errors import Permanent
 if TYPE_CHECKING:
     from bytereel_codec import DecodeReport, EncodeSummary
 
+_MEMBERS_SHOWN = 20
 _OTHER_CONTAINERS = frozenset({".mkv", ".webm", ".avi", ".mov", ".ts", ".mpg", ".flv", ".ogv"})
 source_argument = click.argument("source", metavar="IN", help="A file; - is standard input.")
 secret_options = together(passphrase_file_option, key_file_option)
@@ -137,7 +138,9 @@ def _check_places(source: str, target: str) -> None:
 
 
 def _note_oddities(source: str, summary: "EncodeSummary", parity: float) -> None:
-    """Say what somebody may not have meant."""
+    """Say what somebody may not have meant, and what did not go in."""
+    for note in summary.notes:
+        print_note(note)
     if source == STANDARD and not summary.source_bytes:
         print_note("standard input was empty, and so is what the reel holds")
     if Path(summary.target).suffix.lower() in _OTHER_CONTAINERS:
@@ -168,7 +171,7 @@ def _encoded(summary: "EncodeSummary", seconds: float) -> dict[str, Any]:
 )
 @click.option("--salvage", is_flag=True, help="Write what is left, with zeros for what is lost.")
 @click.option(
-    "--preserve", is_flag=True, help="Keep permissions whatever the umask; in a folder set-user-id and its like too."
+    "--preserve", is_flag=True, help="Keep a file's permissions whatever the umask; in a folder set-user-id too."
 )
 @reel_option
 @secret_options
@@ -287,9 +290,15 @@ def _clipped(wanted: ByteRange, size: int) -> tuple[int, int]:
 
 
 def _end_by_loss(report: "DecodeReport") -> None:
-    """End with the code for damage where bytes are lost."""
-    if not report.lost:
+    """Say what did not come back, and end with the code for damage where bytes or members are lost."""
+    for note in report.notes:
+        print_note(note)
+    for member in report.left_out[:_MEMBERS_SHOWN]:
+        print_note(f"not made: {member}")
+    if not report.lost and not report.left_out:
         return
+    if not report.lost:
+        raise Exit(ExitCode.INTEGRITY)
     count = sum(end - start for start, end in report.lost)
     why = report.reasons[0] if report.reasons else "its end is not known"
     if count:
