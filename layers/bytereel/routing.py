@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bytereel_codec.files.names import fitted_name
+from bytereel_codec.files.names import FILE_NAME_BYTES_MAX, fitted_name
 
 from bytereel.conversions.protocol import Conversion
 from bytereel.errors import Permanent
@@ -12,6 +12,8 @@ from bytereel.model import Job
 DEFAULT_CONVERSION = "archive"
 MANIFEST_SUFFIX = ".manifest.json"
 ERROR_SUFFIX = ".error.json"
+_NEAR_EDITS = 2
+_BESIDE_BYTES = 64  # suffixes of output and manifest, and a mark
 _SUFFIX_BYTES_MAX = 32  # what is longer is no suffix, but a part of the name
 
 Conversions = Mapping[str, Conversion]
@@ -45,6 +47,39 @@ def route_key(key: str, conversions: Conversions) -> Route:
     if slash and second in profiles:
         return Route(first, second, path)
     return Route(first, profiles[0], rest)
+
+
+def near_profile(key: str, conversions: Conversions) -> str | None:
+    """The profile that a key's second folder nearly names, off by two letters at most; None where it names one or none.
+
+    Such a source would silently become a reel of another profile, which may survive nothing.
+    """
+    first, _, rest = key.partition("/")
+    second, slash, _ = rest.partition("/")
+    if first not in conversions or not slash or second in conversions[first].profiles:
+        return None
+    near = [name for name in conversions[first].profiles if _edits(second.lower(), name) <= _NEAR_EDITS]
+    return near[0] if near else None
+
+
+def _edits(one: str, other: str) -> int:
+    """How many letters have to be put in, taken out or changed; any number above the bound where that is many."""
+    if abs(len(one) - len(other)) > _NEAR_EDITS:
+        return _NEAR_EDITS + 1
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        before, row[0] = row[0], number
+        for place, wanted in enumerate(other, 1):
+            change = before + (letter != wanted)
+            before, row[place] = row[place], min(change, row[place] + 1, row[place - 1] + 1)
+    return row[-1]
+
+
+def longest_key(route: Route) -> str:
+    """A key as long as any that the job will write: its output, whatever that is called, or a manifest with a mark."""
+    folders = route.path.rpartition("/")[0]
+    size = min(FILE_NAME_BYTES_MAX, len(route.name.encode("utf-8", "surrogateescape")) + _BESIDE_BYTES)
+    return "/".join(part for part in (route.conversion, route.profile, folders, "x" * size) if part)
 
 
 def output_key(route: Route, output_name: str) -> str:

@@ -98,6 +98,15 @@ def test_a_command_is_asked_for_help_in_any_way_and_a_wrong_name_is_near_a_right
     assert cli("help", "nothing", code=2).err
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_options(cli: Cli, shell: str) -> None:
+    assert f"_BYTEREEL_COMPLETE={shell}_complete".encode() in cli("completion", shell).out
+    told = {"_BYTEREEL_COMPLETE": "bash_complete", "COMP_WORDS": "bytereel en", "COMP_CWORD": "1"}
+    assert cli(**told).out == b"plain,encode\n"
+    options = cli(**{**told, "COMP_WORDS": "bytereel decode --sal", "COMP_CWORD": "2"}).out
+    assert options == b"plain,--salvage\n"
+
+
 def test_a_passphrase_is_one_line_and_a_byte_order_mark_none_of_its_words(files: Cli) -> None:
     for name, content in (("plain", b"words\n"), ("marked", b"\xef\xbb\xbfwords\r\n"), ("lines", b"one\ntwo\n")):
         (files.folder / name).write_bytes(content)

@@ -149,6 +149,47 @@ def test_a_record_tells_no_name_where_sealed_outputs_tell_none() -> None:
     assert b"folder" not in read(road, OUTBOX, f"archive/fancy/{job_id}.error.json")
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("archive/fanxy/a", "fancy"),
+        ("archive/Plain/a", "plain"),
+        ("archive/fancie/a", "fancy"),
+        ("archive/fancier/a", None),
+        ("archive/fan/a/b", "fancy"),
+        ("archive/fanciers/a", None),
+        ("archive/fanxy", None),
+        ("fanxy/a", None),
+        ("archive/holiday/a", None),
+    ],
+)
+def test_a_folder_that_is_nearly_a_profile_is_refused_with_the_right_name(key: str, meant: str | None) -> None:
+    road = Road()
+    job_id = road.put(key, b"abcd")
+    road.run()
+    job = road.job(job_id)
+    assert (job.state is JobState.FAILED) == (meant is not None)
+    assert meant is None or f"nearly {meant!r}" in job.reason
+
+
+@pytest.mark.parametrize("length", [905, 946, 947, 1024])
+def test_a_key_too_long_for_its_output_is_refused_before_any_work(length: int) -> None:
+    """On both sides of the bound: whatever is begun is done, and whatever cannot be named is not begun."""
+    road = Road()
+    folders = "/".join(["f" * 99] * 9)
+    name = "n" * (length - len(folders) - 1) if length - len(folders) - 1 < 200 else "n" * 200
+    road_key = f"{folders}/{name}"
+    job_id = road.put(road_key, b"abcd")
+    road.run()
+    job = road.job(job_id)
+    if job.state is JobState.DONE:
+        assert max(len(key) for key in road.keys(OUTBOX)) <= 1024
+    else:
+        assert (job.state, job.segments_total) == (JobState.FAILED, 0)
+        assert "shorten its folders" in job.reason
+    assert (job.state is JobState.DONE) == (length <= 946)
+
+
 def test_a_failure_that_cannot_be_told_fails_the_job_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     road = Road()
 

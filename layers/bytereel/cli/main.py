@@ -15,7 +15,9 @@ from types import FrameType, TracebackType
 
 import click
 from click.exceptions import Exit
+from click.shell_completion import shell_complete
 
+from bytereel.cli.commands.completion import COMPLETE_VARIABLE
 from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
 from bytereel.cli.printing.output import print_error, print_failure
 from bytereel.errors import BytereelError, Permanent, Temporary
@@ -44,6 +46,7 @@ COMMANDS = {
     "sweep": "jobs",
     "gateway": "gateway",
     "doctor": "doctor",
+    "completion": "completion",
 }
 """The module of `commands` that each command stands in, in the order of `--help`."""
 
@@ -149,6 +152,9 @@ def _leave(code: int) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code, having said why it failed. A bug propagates."""
+    asked = os.environ.get(COMPLETE_VARIABLE)  # noqa: TID251 - no setting, but how click and a shell talk
+    if asked:
+        return shell_complete(app, {}, "bytereel", COMPLETE_VARIABLE, asked)
     as_json = JSON in arguments
     try:
         code = _invoke(arguments)

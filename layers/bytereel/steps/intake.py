@@ -7,14 +7,17 @@ from bytereel.dispatch import carry_on, fail_job
 from bytereel.errors import Integrity, Permanent, TransitionRefused, reason_of
 from bytereel.events import sources_in
 from bytereel.messages import Body
-from bytereel.model import Job, JobState, ObjectRef, Segment, job_id_of
+from bytereel.model import OUTBOX, Job, JobState, ObjectRef, Segment, job_id_of
 from bytereel.ports.ports import Ports
 from bytereel.reading import ObjectReader
-from bytereel.routing import Conversions, route_key
+from bytereel.routing import Conversions, longest_key, near_profile, route_key
 
 log = logging.getLogger(__name__)
 
 GONE = "the source was removed or replaced before it was looked at (put it again)"
+
+LONG_KEY_CHARACTERS = 200
+"""Of a shorter key the store need not be asked: it has 800 bytes at most."""
 
 _NOT_OF_THE_OBJECT = ("credentials.", "service.absent")
 """Errors of the deployment: they hold for every source alike, so no job is to blame."""
@@ -60,7 +63,7 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
         reason = reason_of(error)
     else:
         is_there = info is not None and bool(source.version)
-        reason = "" if is_there else GONE
+        reason = _reason_against(ports, conversions, source) if is_there else GONE
         size = info.size_bytes if info else 0
     route = route_key(source.key, conversions)
     now = ports.clock.now()
@@ -70,6 +73,22 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
     if reason:
         fail_job(ports, job_id, reason)
     return ports.jobs.get(job_id) or job
+
+
+def _reason_against(ports: Ports, conversions: Conversions, source: ObjectRef) -> str:
+    """Why a source that is there is not taken, by its key alone; empty where it is."""
+    meant = near_profile(source.key, conversions)
+    if meant:
+        return f"its second folder is no profile, but nearly {meant!r} (put it there, or into a folder of another name)"
+    longest = longest_key(route_key(source.key, conversions))
+    try:
+        if len(longest) > LONG_KEY_CHARACTERS:
+            ports.objects.stat(ObjectRef(OUTBOX, longest))
+    except Permanent as error:
+        if error.error_id.startswith(_NOT_OF_THE_OBJECT):
+            raise
+        return "its key is so long that those of its output would be longer than the store takes (shorten its folders)"
+    return ""
 
 
 def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
