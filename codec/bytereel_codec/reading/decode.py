@@ -39,7 +39,8 @@ class DecodeOptions:
 
     With a secret, what is not sealed is refused, unless `allow_unsealed`. `device` reads the pictures of lossy reels.
     `preserve` keeps what is dropped otherwise: of a file the permission bits that the umask takes; in a folder
-    set-user-id and set-group-id of files.
+    set-user-id and set-group-id of files. `replace`: a target file that exists is replaced without a word, unless this
+    is False; a folder, and a name that the reel chose, never replace anything.
     """
 
     secret: Secret | None = None

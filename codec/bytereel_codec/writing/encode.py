@@ -42,7 +42,8 @@ class EncodeOptions:
 
     `workers`: threads. `device` draws the pictures of lossy reels. `progress(done, total)`: source bytes. `sha256`:
     keep the plain SHA-256 of the whole in the leader too; it takes a thread of its own, as it cannot be put
-    together from the segments' digests. `keep_mode`: keep a single file's permission bits in the leader.
+    together from the segments' digests. `keep_mode`: keep a single file's permission bits in the leader. `replace`: a
+    target that exists is replaced without a word, unless this is False.
     """
 
     profile: str | Profile = "archive"
