@@ -162,6 +162,14 @@ def _is_cached(kernel: Any) -> bool:
     return any(folder.glob(f"*.{kernel.__name__}-*.nbc"))
 
 
+def lossy_kernels_are_compiled() -> bool:
+    """Whether those of the lossy profiles lie in numba's cache; loads what they are, as whoever asks is about to."""
+    from bytereel_codec.channel.symbols import cells_kernels
+
+    kernel = next(each for each in vars(cells_kernels).values() if hasattr(each, "stats"))
+    return any(Path(kernel.stats.cache_path).glob("*_kernels.*.nbc"))
+
+
 def _round_trip() -> None:
     """Encode and decode 1 KiB. Raises: as the codec does when the bytes that come back are others."""
     from bytereel_codec.reading.decode import decode_file

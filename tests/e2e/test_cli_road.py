@@ -175,7 +175,12 @@ def test_where_no_worker_runs_that_is_said_at_once(cli: Cli) -> None:
 
 def test_what_is_no_file_is_refused_before_a_home_is_made(cli: Cli) -> None:
     (cli.folder / "loop").symlink_to("loop")
-    for name, error_id in ((".", "source.folder"), ("absent", "source.missing"), ("loop", "source.unreadable")):
+    (cli.folder / "empty").mkdir()
+    for name, error_id in (
+        ("empty", "source.empty_folder"),
+        ("absent", "source.missing"),
+        ("loop", "source.unreadable"),
+    ):
         assert cli("put", name, "--json", code=3).error["id"] == error_id
     assert not cli.home.exists()
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from bytereel_codec.files.folder.stream import folder_stream, stream_bytes
+from bytereel_codec.files.ranged import BytesReader
+from bytereel_codec.frame.kinds import Kind
+from bytereel_codec.reading.scan import find_frames
 from command_line import SECONDS_MAX, Cli
 
 pytestmark = pytest.mark.e2e
@@ -117,6 +120,19 @@ def test_a_passphrase_is_one_line_and_a_byte_order_mark_none_of_its_words(files:
         files("encode", "text", "x.mp4", "--passphrase-file", "lines", "--json", code=3).error["id"] == "secret.lines"
     )
     assert not (files.folder / "x.mp4").exists()
+
+
+@pytest.mark.parametrize("hurt", [1, 2])
+def test_salvaging_is_named_where_something_is_left(files: Cli, hurt: int) -> None:
+    (files.folder / "two").write_bytes(random.Random(3).randbytes(60_000))
+    files("encode", "two", "two.mp4", "--geometry", "144p")
+    video = bytearray((files.folder / "two.mp4").read_bytes())
+    data = [place for place, header in find_frames(BytesReader(bytes(video))) if header.kind == Kind.DATA]
+    for place in data[:hurt]:
+        video[place + 1000] ^= 1
+    (files.folder / "two.mp4").write_bytes(video)
+    said = files("decode", "two.mp4", "out", code=5).err
+    assert ("--salvage" in said, "another copy is needed" in said) == (hurt < len(data), hurt == len(data))
 
 
 def test_a_bucket_that_is_none_is_said_in_words(cli: Cli) -> None:

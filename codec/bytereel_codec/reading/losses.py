@@ -4,6 +4,7 @@ from bytereel_codec.errors import Integrity
 
 _REASONS_MAX = 1000
 _RANGES_SHOWN = 8
+ALL_LOST = "nothing of it is left to salvage: another copy is needed"
 
 
 class Losses:
@@ -51,7 +52,7 @@ class Losses:
         return Integrity(
             "reel.damaged",
             message if count else f"{self.reasons[0]}: it is cut off behind byte {source_bytes} of the original",
-            hint="salvaging writes what is left, with zeros for the rest",
+            hint="salvaging writes what is left, with zeros for the rest" if count < source_bytes else ALL_LOST,
             lost=list(ranges[:1000]),
             reasons=list(self.reasons[:_RANGES_SHOWN]),
             source_bytes=source_bytes,

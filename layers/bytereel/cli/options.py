@@ -142,6 +142,9 @@ home_option = click.option(
     metavar="DIR",
     help="Folder of inbox, outbox and state; by default BYTEREEL_HOME.",
 )
+jobs_argument = click.argument(
+    "job_ids", nargs=-1, required=True, metavar="JOB...", help="Jobs' ids, or as much of their starts as is unique."
+)
 job_argument = click.argument("job_id", metavar="JOB", help="A job's id, or as much of its start as is unique.")
 
 

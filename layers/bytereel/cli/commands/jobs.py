@@ -11,7 +11,8 @@ import click
 from click.exceptions import Exit
 
 from bytereel.cli import homes
-from bytereel.cli.options import Count, Seconds, force_option, home_option, job_argument, json_option
+from bytereel.cli.options import Count, Seconds, force_option, home_option, job_argument, jobs_argument, json_option
+from bytereel.cli.printing.each import Said, say_each
 from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.logs import shown
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _COPY_BYTES = 1 << 20
 _WEEK_SECONDS = 7 * 86400.0
 _PAGES_MAX = 10_000
+_ID_SHOWN = 10
+"""Digits of an id in a table: enough to be unique, few enough for a line of 80."""
 
 
 @click.command()
@@ -54,7 +57,14 @@ def jobs(*, state: str | None, limit: int, folder: Path | None, as_json: bool) -
 def _row(job: Mapping[str, Any]) -> tuple[str, ...]:
     name = str(job["source"]).rpartition("/")[2]
     done = f"{job['progress']:.0%}"
-    return job["id"], job["state"], done, _size_text(job["source_bytes"]), _time_text(job["created_at"]), name
+    return (
+        job["id"][:_ID_SHOWN],
+        job["state"],
+        done,
+        _size_text(job["source_bytes"]),
+        _time_text(job["created_at"]),
+        name,
+    )
 
 
 def _size_text(source_bytes: int | None) -> str:
@@ -63,7 +73,7 @@ def _size_text(source_bytes: int | None) -> str:
 
 
 def _time_text(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 @click.command()
@@ -87,7 +97,7 @@ def status(*, job_id: str, watch: bool, timeout: float, folder: Path | None, as_
     if watch:
         with ProgressBar("converting", hidden=as_json) as progress:
             job = homes.await_job(home, job.id, timeout, progress, as_json=as_json)
-    _print_job(home, job, as_json=as_json)
+    say_each([job.id], lambda _: _said_of(home, job), plural="jobs", as_json=as_json)
     if watch:
         raise Exit(homes.end_code(job))
     if not as_json and job.state in JOB_RUNNING:
@@ -95,30 +105,34 @@ def status(*, job_id: str, watch: bool, timeout: float, folder: Path | None, as_
 
 
 @click.command()
-@job_argument
+@jobs_argument
 @home_option
 @json_option
-def cancel(*, job_id: str, folder: Path | None, as_json: bool) -> None:
-    """End a running job."""
+def cancel(*, job_ids: Sequence[str], folder: Path | None, as_json: bool) -> None:
+    """End running jobs."""
     from bytereel import operations
 
     home, _ = homes.opened_existing(folder)
-    _print_job(home, operations.cancel(home.ports, job_id), as_json=as_json)
+    say_each(
+        job_ids, lambda job_id: _said_of(home, operations.cancel(home.ports, job_id)), plural="jobs", as_json=as_json
+    )
 
 
 @click.command()
-@job_argument
+@jobs_argument
 @home_option
 @json_option
-def retry(*, job_id: str, folder: Path | None, as_json: bool) -> None:
-    """Let a failed or cancelled job go on where it stopped."""
+def retry(*, job_ids: Sequence[str], folder: Path | None, as_json: bool) -> None:
+    """Let failed or cancelled jobs go on where they stopped."""
     from bytereel import operations
 
     home, _ = homes.opened_existing(folder)
-    _print_job(home, operations.retry(home.ports, job_id), as_json=as_json)
+    say_each(
+        job_ids, lambda job_id: _said_of(home, operations.retry(home.ports, job_id)), plural="jobs", as_json=as_json
+    )
 
 
-def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
+def _said_of(home: "Home", job: Job) -> Said:
     from bytereel.operations import view
 
     path = homes.output_address(home, job)
@@ -138,25 +152,39 @@ def _print_job(home: "Home", job: Job, *, as_json: bool) -> None:
             "sha256": values["output_sha256"],
         }
     )
-    print_result(values, lines, as_json=as_json)
+    return Said(values, lines)
 
 
 @click.command()
-@job_argument
+@jobs_argument
 @click.option(
-    "--output", "-o", metavar="PATH", help="A file or a folder, by default its own name; - is standard output."
+    "--output",
+    "-o",
+    metavar="PATH",
+    help="A file or a folder, by default its own name; - is standard output. Of several jobs a folder.",
 )
 @force_option
 @home_option
 @json_option
-def get(*, job_id: str, output: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
-    """Copy a job's output out of the outbox."""
+def get(*, job_ids: Sequence[str], output: str | None, force: bool, folder: Path | None, as_json: bool) -> None:
+    """Copy the outputs of jobs out of the outbox."""
+    home, _ = homes.opened_existing(folder)
+    if len(job_ids) > 1 and output is not None and not Path(output).is_dir():
+        raise click.BadParameter(f"{output!r} is no folder, which several outputs need", param_hint="-o")
+    say_each(
+        job_ids,
+        lambda job_id: _got(home, job_id, output, force=force, hidden=as_json),
+        plural="outputs",
+        as_json=as_json,
+    )
+
+
+def _got(home: "Home", job_id: str, output: str | None, *, force: bool, hidden: bool) -> Said:
     from bytereel_codec.files.names import safe_name
     from bytereel_codec.files.targets import is_standard_output, opened_target
 
     from bytereel.operations import find_job
 
-    home, _ = homes.opened_existing(folder)
     job = find_job(home.ports.jobs, job_id)
     found = homes.find_output(home, job)
     name = safe_name(found.ref.key)
@@ -164,14 +192,14 @@ def get(*, job_id: str, output: str | None, force: bool, folder: Path | None, as
     if output is not None and Path(target).is_dir():
         target = str(Path(target, name))
     with (
-        ProgressBar("copying", hidden=as_json) as progress,
+        ProgressBar("copying", hidden=hidden) as progress,
         opened_target(target, replace=force, mode=found.mode) as out,
     ):
         size, checked = _copy(home, job, found.ref, out, progress)
         out.commit(size)
     values = {"job": job.id, "path": target, "bytes": size, **checked}
     lines = pair_lines({"written": target, "size": size_text(size), **checked})
-    print_result(values, lines, as_json=as_json, on_stderr=is_standard_output(target))
+    return Said(values, lines, on_stderr=is_standard_output(target))
 
 
 def _copy(

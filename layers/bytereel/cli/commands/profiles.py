@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bytereel.cli.options import FILE, STANDARD, json_option, parity_option, together, workers_option
-from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
+from bytereel.cli.printing.output import pair_lines, print_note, print_result, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import known_profiles
 from bytereel.cores import usable_cores
@@ -73,6 +73,14 @@ def rehearsed(profile: "Profile", workers: int, geometry: str | None = None, *, 
 
     with _RehearsalBar(profile, hidden=hidden) as bar:
         return check_profile(profile, geometry=geometry, threads=workers, watch=bar.watch)
+
+
+def note_compiling() -> None:
+    """Say that the kernels of lossy profiles are yet to be compiled, where they are."""
+    from bytereel.machine import lossy_kernels_are_compiled
+
+    if not lossy_kernels_are_compiled():
+        print_note("the first use of a lossy profile compiles its kernels: half a minute, once on this machine")
 
 
 class _RehearsalBar(ProgressBar):

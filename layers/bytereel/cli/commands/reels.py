@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from bytereel.cli.commands.profiles import (
     chosen_profile,
     classic_options,
     geometry_option,
+    note_compiling,
     profile_option,
     profiles_file_option,
     rehearsed,
@@ -39,14 +41,16 @@ from bytereel.cli.options import (
     together,
     workers_option,
 )
+from bytereel.cli.printing.each import Said, say_each
 from bytereel.cli.printing.output import pair_lines, print_note, print_result, ranges_text
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.cli.printing.reel_lines import decoded_lines, encoded_lines, inspected_lines, verified_lines
 from bytereel.cores import usable_cores
 from bytereel.errors import Permanent
+from bytereel.logs import shown
 
 if TYPE_CHECKING:
-    from bytereel_codec import DecodeReport, EncodeSummary
+    from bytereel_codec import DecodeOptions, DecodeReport, EncodeOptions, EncodeSummary
 
 _MEMBERS_SHOWN = 20
 _OTHER_CONTAINERS = frozenset({".mkv", ".webm", ".avi", ".mov", ".ts", ".mpg", ".flv", ".ogv"})
@@ -55,8 +59,14 @@ secret_options = together(passphrase_file_option, key_file_option)
 
 
 @click.command()
-@click.argument("source", metavar="IN", help="A file or a folder; - is standard input.")
-@click.argument("target", metavar="OUT", help="The reel, or a folder for it; - is standard output.")
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="IN... OUT",
+    help="Files or folders, then the reel, or a folder for reels; - is standard input and output.",
+)
+@click.option("--to-dir", metavar="DIR", help="A folder for the reels, made where there is none; every path is an IN.")
 @profile_option
 @parity_option
 @secret_options
@@ -75,8 +85,8 @@ secret_options = together(passphrase_file_option, key_file_option)
 @json_option
 def encode(
     *,
-    source: str,
-    target: str,
+    paths: Sequence[str],
+    to_dir: str | None,
     profile: str,
     parity: float | None,
     passphrase_file: Path | None,
@@ -93,36 +103,69 @@ def encode(
     as_json: bool,
     **family: Any,
 ) -> None:
-    """Turn a file or a folder into a video."""
-    _check_places(source, target)
+    """Turn a file or a folder into a video, or each of several into one."""
+    sources, target = _sources_and_target(paths, to_dir, name)
+    for source in sources:
+        _check_places(source, target)
     from bytereel_codec.channel.device import Device
     from bytereel_codec.profiles.profiles import PROFILES
-    from bytereel_codec.writing.encode import EncodeOptions, encode_file
+    from bytereel_codec.writing.encode import EncodeOptions
 
+    threads = workers or usable_cores()
     chosen = chosen_profile(profile, profiles_file, family)
     if profiles_file and rehearse and profile not in PROFILES:
-        rehearsed(chosen, workers or usable_cores(), geometry, hidden=as_json)
-    chosen = best_coded(chosen, source, device, workers or usable_cores(), geometry, hidden=as_json)
+        rehearsed(chosen, threads, geometry, hidden=as_json)
+    options = EncodeOptions(
+        profile=chosen,
+        parity_percent=parity or 0.0,
+        secret=read_secret(passphrase_file, key_file, seals=True),
+        workers=threads,
+        device=Device(device),
+        compress=compress,
+        sha256=sha256,
+        geometry=geometry,
+        name=name,
+        replace=force,
+    )
+    say_each(sources, lambda source: _encoded(source, target, options, hidden=as_json), plural="reels", as_json=as_json)
+
+
+def _sources_and_target(paths: Sequence[str], to_dir: str | None, name: str | None) -> tuple[Sequence[str], str]:
+    """What goes in, and where to: the last path is where to, unless there is a folder for it."""
+    if to_dir is not None:
+        sources, target = paths, to_dir
+        Path(to_dir).mkdir(parents=True, exist_ok=True)
+    elif len(paths) == 1:
+        raise click.UsageError("Missing argument 'OUT'.")
+    else:
+        sources, target = paths[:-1], paths[-1]
+    if len(sources) > 1 and not Path(target).is_dir():
+        raise click.BadParameter(f"{target!r} is no folder, which several inputs need", param_hint="OUT")
+    names = [Path(source).absolute().name for source in sources]
+    if len(set(names)) < len(names):
+        raise click.BadParameter("two of the inputs have the same name, and so would their reels", param_hint="IN")
+    if len(sources) > 1 and name is not None:
+        raise click.BadParameter("several inputs cannot have one name", param_hint="--name")
+    return sources, target
+
+
+def _encoded(source: str, target: str, options: "EncodeOptions", *, hidden: bool) -> Said:
+    from bytereel_codec.profiles.profiles import Profile
+    from bytereel_codec.writing.encode import encode_file
+
+    assert isinstance(options.profile, Profile)
+    size = options.geometry if isinstance(options.geometry, str) else None
+    chosen = best_coded(options.profile, source, options.device.value, options.workers, size, hidden=hidden)
+    if chosen.channel and not hidden:
+        note_compiling()
     started_at = time.monotonic()
-    with ProgressBar("encoding", hidden=as_json) as progress:
-        options = EncodeOptions(
-            profile=chosen,
-            parity_percent=parity or 0.0,
-            secret=read_secret(passphrase_file, key_file, seals=True),
-            workers=workers or usable_cores(),
-            device=Device(device),
-            compress=compress,
-            sha256=sha256,
-            geometry=geometry,
-            name=name,
-            replace=force,
-            progress=progress,
-        )
-        summary = encode_file(source, target, options)
-    _note_oddities(source, summary, parity or 0.0)
-    values = _encoded(summary, time.monotonic() - started_at)
+    with ProgressBar("encoding", hidden=hidden) as progress:
+        summary = encode_file(source, target, replace(options, profile=chosen, progress=progress))
+    values = {**asdict(summary), "seconds": round(time.monotonic() - started_at, 3)}
+    values["expansion"] = round(summary.expansion, 6) if summary.source_bytes else None
     values["encoder"] = chosen.channel.encoder if chosen.channel else None
-    print_result(values, encoded_lines(summary, values), as_json=as_json, on_stderr=is_standard_output(target))
+    notes = _oddities(source, summary, options.parity_percent)
+    return Said(values, encoded_lines(summary, values), notes, on_stderr=is_standard_output(target))
 
 
 def _check_places(source: str, target: str) -> None:
@@ -137,25 +180,19 @@ def _check_places(source: str, target: str) -> None:
         )
 
 
-def _note_oddities(source: str, summary: "EncodeSummary", parity: float) -> None:
-    """Say what somebody may not have meant, and what did not go in."""
-    for note in summary.notes:
-        print_note(note)
+def _oddities(source: str, summary: "EncodeSummary", parity: float) -> list[str]:
+    """What somebody may not have meant, and what did not go in."""
+    notes = list(summary.notes)
     if source == STANDARD and not summary.source_bytes:
-        print_note("standard input was empty, and so is what the reel holds")
+        notes.append("standard input was empty, and so is what the reel holds")
     if Path(summary.target).suffix.lower() in _OTHER_CONTAINERS:
-        print_note(f"{summary.target!r} is an MP4 file, whatever its name says")
+        notes.append(f"{summary.target!r} is an MP4 file, whatever its name says")
     added = 100 * summary.parity_segments / max(1, summary.segments)
     if parity and added > 1.5 * parity:
-        print_note(
+        notes.append(
             f"parity of {parity:g}% is at least one segment: of the {summary.segments} here that is {added:.0f}% more"
         )
-
-
-def _encoded(summary: "EncodeSummary", seconds: float) -> dict[str, Any]:
-    values = {**asdict(summary), "seconds": round(seconds, 3)}
-    values["expansion"] = round(summary.expansion, 6) if summary.source_bytes else None
-    return values
+    return notes
 
 
 @click.command()
@@ -228,11 +265,15 @@ def decode(
     values = {**_read_back(report, seconds), "range": _clipped(wanted, report.source_bytes)}
     on_stderr = target is not None and is_standard_output(target)
     print_result(values, decoded_lines(report, values), as_json=as_json, on_stderr=on_stderr)
-    _end_by_loss(report)
+    notes, code = _end_of(report)
+    for note in notes:
+        print_note(note)
+    if code:
+        raise Exit(code)
 
 
 @click.command()
-@source_argument
+@click.argument("sources", nargs=-1, required=True, metavar="IN...", help="Files; - is standard input.")
 @reel_option
 @secret_options
 @allow_unsealed_option
@@ -241,7 +282,7 @@ def decode(
 @json_option
 def verify(
     *,
-    source: str,
+    sources: Sequence[str],
     reel_id: bytes | None,
     passphrase_file: Path | None,
     key_file: Path | None,
@@ -250,26 +291,31 @@ def verify(
     device: str,
     as_json: bool,
 ) -> None:
-    """Read a whole reel and prove every byte, writing nothing."""
-    _require_file(source)
+    """Read whole reels and prove every byte, writing nothing."""
     from bytereel_codec.channel.device import Device
+    from bytereel_codec.reading.decode import DecodeOptions
+
+    options = DecodeOptions(
+        secret=read_secret(passphrase_file, key_file),
+        allow_unsealed=allow_unsealed,
+        workers=workers or usable_cores(),
+        device=Device(device),
+        reel_id=reel_id,
+    )
+    say_each(sources, lambda source: _verified(source, options, hidden=as_json), plural="reels", as_json=as_json)
+
+
+def _verified(source: str, options: "DecodeOptions", *, hidden: bool) -> Said:
     from bytereel_codec.reading import decode as codec
 
+    _require_file(source)
     started_at = time.monotonic()
-    with ProgressBar("verifying", hidden=as_json) as progress:
-        options = codec.DecodeOptions(
-            secret=read_secret(passphrase_file, key_file),
-            allow_unsealed=allow_unsealed,
-            workers=workers or usable_cores(),
-            device=Device(device),
-            reel_id=reel_id,
-            progress=progress,
-        )
-        report = codec.verify(source, options)
-    values = _read_back(report, time.monotonic() - started_at)
+    with ProgressBar("verifying", hidden=hidden) as progress:
+        report = codec.verify(source, replace(options, progress=progress))
+    values = {"source": source, **_read_back(report, time.monotonic() - started_at)}
     del values["target"]
-    print_result(values, verified_lines(report, values), as_json=as_json)
-    _end_by_loss(report)
+    notes, code = _end_of(report)
+    return Said(values, [f"reel      {shown(source)}", *verified_lines(report, values)], notes, code)
 
 
 def _require_file(source: str) -> None:
@@ -289,23 +335,17 @@ def _clipped(wanted: ByteRange, size: int) -> tuple[int, int]:
     return min(wanted.start, size), size if wanted.end is None else min(wanted.end, size)
 
 
-def _end_by_loss(report: "DecodeReport") -> None:
-    """Say what did not come back, and end with the code for damage where bytes or members are lost."""
-    for note in report.notes:
-        print_note(note)
-    for member in report.left_out[:_MEMBERS_SHOWN]:
-        print_note(f"not made: {member}")
-    if not report.lost and not report.left_out:
-        return
-    if not report.lost:
-        raise Exit(ExitCode.INTEGRITY)
-    count = sum(end - start for start, end in report.lost)
-    why = report.reasons[0] if report.reasons else "its end is not known"
-    if count:
-        print_note(f"{count} bytes of the original are lost: {ranges_text(report.lost)} ({why})")
-    else:
-        print_note(f"nothing proves that this is all of the original: {why}")
-    raise Exit(ExitCode.INTEGRITY)
+def _end_of(report: "DecodeReport") -> tuple[list[str], ExitCode]:
+    """What did not come back, and the code to end with: that for damage where bytes or members are lost."""
+    notes = [*report.notes, *(f"not made: {member}" for member in report.left_out[:_MEMBERS_SHOWN])]
+    if report.lost:
+        why = report.reasons[0] if report.reasons else "its end is not known"
+        count = sum(end - start for start, end in report.lost)
+        if count:
+            notes.append(f"{count} bytes of the original are lost: {ranges_text(report.lost)} ({why})")
+        else:
+            notes.append(f"nothing proves that this is all of the original: {why}")
+    return notes, ExitCode.INTEGRITY if report.lost or report.left_out else ExitCode.OK
 
 
 @click.command()

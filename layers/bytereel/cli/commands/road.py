@@ -1,21 +1,21 @@
 """The commands that put the road to work: up, put."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.exceptions import Exit
 
 from bytereel.cli import homes
 from bytereel.cli.options import STANDARD, Count, Seconds, home_option, json_option
+from bytereel.cli.printing.each import Said, say_each
 from bytereel.cli.printing.output import pair_lines, print_note, print_result
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.conversions.registry import profiles_by_conversion
-from bytereel.errors import Permanent
+from bytereel.errors import BytereelError, Permanent
 from bytereel.logs import shown
-from bytereel.model import ObjectInfo, job_id_of
 
 if TYPE_CHECKING:
     from bytereel.settings import Settings
@@ -57,7 +57,13 @@ def _ready(home: "Home", settings: "Settings") -> str:
 
 
 @click.command()
-@click.argument("file", metavar="FILE", help="A file; - is standard input.")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+    help="Files, and folders, whose files become a job each; - is standard input.",
+)
 @click.option(
     "--to",
     default="archive",
@@ -66,52 +72,110 @@ def _ready(home: "Home", settings: "Settings") -> str:
     help="archive[/PROFILE] or restore.",
 )
 @home_option
-@click.option("--wait", is_flag=True, help="Wait for the job's end; then say where the output is.")
+@click.option("--wait", is_flag=True, help="Wait for the jobs' end; then say where the outputs are.")
 @click.option(
     "--timeout", type=Seconds(), default=_DAY_SECONDS, metavar="SECONDS", help="How long to wait; by default a day."
 )
 @click.option("--name", metavar="NAME", help="The name to keep; by default FILE's own, or stdin.")
 @json_option
 def put(
-    *, file: str, to: str, folder: Path | None, wait: bool, timeout: float, name: str | None, as_json: bool
+    *, files: Sequence[str], to: str, folder: Path | None, wait: bool, timeout: float, name: str | None, as_json: bool
 ) -> None:
-    """Queue a file for conversion; prints the job's id.
+    """Queue files for conversion; prints the jobs' ids.
 
-    The source stays in the inbox until BYTEREEL_KEEP_DONE_DAYS after its job is done.
+    A source stays in the inbox until BYTEREEL_KEEP_DONE_DAYS after its job is done.
     """
-    from bytereel.operations import receive
     from bytereel.settings import load_settings
 
-    key = _new_key(to, _source_name(file, name), load_settings(home=folder).profiles_file)
-    mode = _source_mode(file)
+    if name is not None and (len(files) > 1 or Path(files[0]).is_dir()):
+        raise click.BadParameter("several files cannot have one name", param_hint="--name")
+    profiles_file = load_settings(home=folder).profiles_file
+    sources = [source for file in files for source in _sources_in(file, name, to, profiles_file)]
     home, _ = homes.opened(folder)
-    with ProgressBar("uploading", hidden=as_json) as progress:
-        stored = home.inbox.upload(key, _chunks(file, progress), mode=mode)
-    job_id = receive(home.ports, stored, *key.split("/")[:2])
-    values = {"job": job_id, "key": key, "bytes": stored.size_bytes, "home": home.name}
-    if not wait:
-        print_result(values, [job_id], as_json=as_json)
+    queued, failed = _queue_all(home, sources, as_json=as_json)
+
+    def said(file: str) -> Said:
+        if file in failed:
+            raise failed[file]
+        return _awaited(home, queued[file], timeout, hidden=as_json) if wait else Said(queued[file].values, [])
+
+    say_each([source.file for source in sources], said, plural="jobs", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file to be queued, the key that it gets, and its permission bits."""
+
+    file: str
+    key: str
+    mode: int | None
+
+
+def _sources_in(file: str, name: str | None, to: str, profiles_file: Path | None) -> Iterator[_Source]:
+    """The file, or each of a folder's below one key. Refuses what cannot be read before a home is made for it."""
+    prefix = _new_key(to, "", profiles_file)
+    if file == STANDARD or not Path(file).is_dir():
+        yield _Source(file, prefix + _source_name(file, name), _source_mode(file))
         return
-    if not as_json:
-        print(job_id, flush=True)
-    _wait_for(home, stored, timeout, values, as_json=as_json)
+    top, found = Path(file), False
+    for path in sorted(top.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            found = True
+            yield _Source(str(path), f"{prefix}{top.absolute().name}/{path.relative_to(top)}", _source_mode(str(path)))
+        elif not path.is_dir() or path.is_symlink():
+            print_note(f"left out, as it is a link or a device and no file: {path}")
+    if not found:
+        raise Permanent("source.empty_folder", f"there is no file in {file!r}", path=file)
 
 
-def _wait_for(home: "Home", stored: ObjectInfo, timeout: float, values: dict[str, object], *, as_json: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A source in the inbox, and what is said of it."""
+
+    job_id: str
+    values: Mapping[str, Any]
+
+
+def _queue_all(
+    home: "Home", sources: Sequence[_Source], *, as_json: bool
+) -> tuple[dict[str, _Queued], dict[str, BytereelError]]:
+    """Queue each, printing its job's id; by file, and the errors of those that could not be."""
+    queued: dict[str, _Queued] = {}
+    failed: dict[str, BytereelError] = {}
+    for source in sources:
+        try:
+            queued[source.file] = _queued(home, source, hidden=as_json)
+        except BytereelError as error:
+            failed[source.file] = error
+        else:
+            if not as_json:
+                print(queued[source.file].job_id, flush=True)
+    return queued, failed
+
+
+def _queued(home: "Home", source: _Source, *, hidden: bool) -> _Queued:
+    from bytereel.operations import receive
+
+    with ProgressBar("uploading", hidden=hidden) as progress:
+        stored = home.inbox.upload(source.key, _chunks(source.file, progress), mode=source.mode)
+    job_id = receive(home.ports, stored, *source.key.split("/")[:2])
+    return _Queued(job_id, {"job": job_id, "key": source.key, "bytes": stored.size_bytes, "home": home.name})
+
+
+def _awaited(home: "Home", queued: _Queued, timeout: float, *, hidden: bool) -> Said:
     from bytereel.operations import view
 
-    job_id = job_id_of(stored.ref)
+    job_id = queued.job_id
     try:
-        with ProgressBar("converting", hidden=as_json) as progress:
-            job = homes.await_job(home, job_id, timeout, progress, as_json=as_json)
+        with ProgressBar("converting", hidden=hidden) as progress:
+            job = homes.await_job(home, job_id, timeout, progress, as_json=hidden)
     except KeyboardInterrupt:
-        if not as_json:
+        if not hidden:
             print_note(f"the job goes on without you: `bytereel status {job_id} --watch` looks again")
         raise
     path = homes.output_address(home, job)
-    ended = {**values, **view(job, home.ports.clock.now()), "path": path}
-    print_result(ended, [shown(path)] if path else [], as_json=as_json)
-    raise Exit(homes.end_code(job))
+    ended = {**queued.values, **view(job, home.ports.clock.now()), "path": path}
+    return Said(ended, [shown(path)] if path else [], code=homes.end_code(job))
 
 
 def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
@@ -141,13 +205,6 @@ def _source_mode(file: str) -> int | None:
         return None
     from bytereel_codec.files.ranged import FileReader
 
-    if Path(file).is_dir():
-        raise Permanent(
-            "source.folder",
-            f"{file!r} is a folder",
-            hint="`bytereel encode` takes folders; or pipe it: tar c FOLDER | bytereel put - --name FOLDER.tar",
-            path=file,
-        )
     with FileReader(file) as reader:
         return reader.mode
 

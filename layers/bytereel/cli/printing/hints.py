@@ -6,6 +6,8 @@ The codec and the road say what is wrong, and what holds for every caller; which
 from collections.abc import Mapping
 from typing import Any
 
+from bytereel_codec.reading.losses import ALL_LOST
+
 HINTS: Mapping[str, str] = {
     "device.none": "take --device cpu, or see to the NVIDIA driver and the CUDA toolkit, as `numba -s` shows them",
     "encoder.failed": "a card encodes so many streams at once: take fewer workers, or --device cpu",
@@ -30,13 +32,15 @@ HINTS: Mapping[str, str] = {
     "target.exists": "give another name; --force replaces an output that is named on the command line",
 }
 """By the error's id; names in braces are the error's facts."""
+_KEPT = frozenset({ALL_LOST})
+"""Hints of the codec that say more than the ones above."""
 
 
 def hint_for(error: Mapping[str, Any]) -> str:
     """The hint for an error (see `BytereelError.to_dict`): the command line's own, else the error's."""
     template = HINTS.get(str(error["id"]))
     own = str(error.get("hint") or "")
-    if template is None:
+    if template is None or own in _KEPT:
         return own
     facts = {
         name: ", ".join(map(str, value)) if isinstance(value, list) else value

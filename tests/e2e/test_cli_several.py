@@ -1,0 +1,113 @@
+"""Commands that take several things: each is done, whatever becomes of the others; the code is the first failure's."""
+
+import random
+from pathlib import Path
+
+import pytest
+from command_line import Cli
+
+pytestmark = pytest.mark.e2e
+
+CONTENTS = {name: random.Random(name).randbytes(3000) for name in ("a", "b", "c")}
+
+
+@pytest.fixture
+def files(cli: Cli) -> Cli:
+    for name, content in CONTENTS.items():
+        (cli.folder / name).write_bytes(content)
+    (cli.folder / "out").mkdir()
+    return cli
+
+
+def test_several_inputs_become_reels_in_a_folder(files: Cli) -> None:
+    made = files("encode", "a", "b", "out", "--json").json
+    assert [Path(reel["target"]).name for reel in made["reels"]] == ["a.mp4", "b.mp4"]
+    assert made["failed"] == []
+    files("encode", "a", "b", "c", "--to-dir", "new/folder")
+    for name, content in CONTENTS.items():
+        files("decode", f"new/folder/{name}.mp4", f"back-{name}")
+        assert (files.folder / f"back-{name}").read_bytes() == content
+
+
+def test_one_input_and_a_folder_for_it_is_one_reel(files: Cli) -> None:
+    made = files("encode", "a", "--to-dir", "new", "--json").json
+    assert made["target"] == "new/a.mp4"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a", "b", "file.mp4"),
+        ("a",),
+        ("a", "b", "out", "--name", "x"),
+        ("a", "folder/a", "out"),
+    ],
+)
+def test_several_inputs_that_have_no_places_of_their_own_are_refused_before_any_work(
+    files: Cli, arguments: tuple[str, ...]
+) -> None:
+    (files.folder / "folder").mkdir()
+    (files.folder / "folder/a").write_bytes(b"x")
+    assert files("encode", *arguments, "--json", code=2).error["id"] == "usage"
+    assert list((files.folder / "out").iterdir()) == []
+
+
+def test_one_that_fails_keeps_none_of_the_others_from_being_done(files: Cli) -> None:
+    answer = files("encode", "a", "absent", "c", "out", "--json", code=3)
+    assert [Path(reel["target"]).name for reel in answer.json["reels"]] == ["a.mp4", "c.mp4"]
+    (failed,) = answer.json["failed"]
+    assert (failed["name"], failed["id"]) == ("absent", "source.missing")
+    said = files("encode", "absent", "b", "out", code=3)
+    assert "absent:" in said.err
+    assert (files.folder / "out/b.mp4").exists()
+
+
+def test_several_reels_are_verified_and_the_damaged_one_named(files: Cli) -> None:
+    files("encode", "a", "b", "c", "out")
+    video = bytearray((files.folder / "out/b.mp4").read_bytes())
+    video[len(video) // 2] ^= 1
+    (files.folder / "out/b.mp4").write_bytes(video[: len(video) // 2])
+    names = [f"out/{name}.mp4" for name in CONTENTS]
+    answer = files("verify", *names, "--json", code=5).json
+    assert [reel["source"] for reel in answer["reels"] if reel["whole"]] == ["out/a.mp4", "out/c.mp4"]
+    said = files("verify", *names, code=5)
+    assert said.out.count(b"whole: every byte is proved") == 2
+    assert files("verify", names[0], "--json").json["whole"] is True
+
+
+def test_several_files_and_folders_become_jobs_and_their_outputs_are_had_together(files: Cli) -> None:
+    (files.folder / "tree/deep").mkdir(parents=True)
+    (files.folder / "tree/one").write_bytes(b"1")
+    (files.folder / "tree/deep/two").write_bytes(b"2")
+    (files.folder / "tree/link").symlink_to("one")
+    put = files("put", "a", "tree", "absent-not", code=3)
+    assert files("jobs", "--json", code=3).error["id"] == "home.absent", "nothing is queued where one cannot be read"
+    assert "absent-not" in put.err
+    put = files("put", "a", "tree", "--json")
+    jobs = put.json["jobs"]
+    assert [job["key"].split("/", 3)[3] for job in jobs] == ["a", "tree/deep/two", "tree/one"]
+    assert jobs[1]["key"].split("/")[2] == jobs[2]["key"].split("/")[2] != jobs[0]["key"].split("/")[2]
+    assert "tree/link" in put.err
+    files("up", "--until-idle")
+    ids = [job["job"] for job in jobs]
+    got = files("get", *ids, "-o", "out", "--json").json["outputs"]
+    assert [Path(each["path"]).name for each in got] == ["a.mp4", "two.mp4", "one.mp4"]
+    assert files("get", ids[0], ids[1], "-o", "file", "--json", code=2).error["id"] == "usage"
+
+
+def test_several_jobs_are_waited_for_cancelled_and_retried(files: Cli) -> None:
+    ids = files("put", "a", "b").out.decode().split()
+    assert len(ids) == 2
+    cancelled = files("cancel", *ids, "--json").json
+    assert [job["state"] for job in cancelled["jobs"]] == ["cancelled"] * 2
+    mixed = files("retry", ids[0], "zz", "--json", code=3).json
+    assert ([job["id"] for job in mixed["jobs"]], mixed["failed"][0]["id"]) == ([ids[0]], "job.unknown")
+
+
+def test_several_jobs_run_side_by_side_while_they_are_waited_for(road: Cli) -> None:
+    for name, content in CONTENTS.items():
+        (road.folder / name).write_bytes(content)
+    waited = road("put", "a", "b", "c", "--wait", "--json").json
+    assert [job["state"] for job in waited["jobs"]] == ["done"] * 3
+    said = road("put", "a", "b", "--wait").out.decode().split()
+    assert [Path(path).name for path in said[2:]] == ["a.mp4", "b.mp4"]
