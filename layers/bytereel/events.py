@@ -1,8 +1,9 @@
 """What stores say when an object appears, in all their shapes, as the sources that it is about. Pure.
 
 One event may hold several records: S3's notification (also as a MinIO-compatible server sends it, with the key
-beside the records), EventBridge's "Object Created", and the road's own intake message. Keys of notifications are
-URL-encoded, those of EventBridge are not. An event is a hint: what the store holds is looked up.
+beside the records), EventBridge's "Object Created", either of them passed on by a topic of SNS, and the road's own
+intake message. Keys of notifications are URL-encoded, those of EventBridge are not. An event is a hint: what the store
+holds is looked up.
 
 Nothing here can start a loop: only objects in the place of the inbox are sources, and nothing of the road
 writes there.
@@ -39,6 +40,7 @@ def sources_in(event: Event, inbox: Location) -> Sequence[ObjectRef]:
 
     Raises: Permanent `event.malformed`, `event.foreign_bucket`, `event.foreign_prefix`.
     """
+    event = _unwrapped(event)
     if "Records" in event:
         found = list(_of_records(event["Records"], inbox))
     elif "detail" in event:
@@ -71,6 +73,29 @@ def body_of(text: str) -> Event:
     if not isinstance(event, dict):
         raise _malformed(event)
     return event
+
+
+def _unwrapped(event: Event) -> Event:
+    """What a topic of SNS passed on, as a queue gets it or, of one record, a function; anything else as it is.
+
+    Only once: a notification of a notification says nothing. Source: Amazon SNS, "Parsing message formats".
+    """
+    if event.get("Type") == "Notification" and "TopicArn" in event:
+        return _passed_on(event)
+    records = event.get("Records")
+    if isinstance(records, list) and len(records) == 1 and isinstance(records[0], dict) and "Sns" in records[0]:
+        notification = records[0]["Sns"]
+        if not isinstance(notification, dict):
+            raise _malformed(event)
+        return _passed_on(notification)
+    return event
+
+
+def _passed_on(notification: Event) -> Event:
+    message = notification.get("Message")
+    if not isinstance(message, str):
+        raise _malformed(notification)
+    return body_of(message)
 
 
 def _of_records(records: Any, inbox: Location) -> Iterator[ObjectRef | None]:

@@ -1,5 +1,7 @@
 """Bounds that must hold on any machine: what a reel costs in bytes, and what a range costs to read."""
 
+import contextlib
+import io
 import os
 import random
 
@@ -47,3 +49,27 @@ def test_a_range_reads_the_pictures_that_hold_it_and_little_else():
     picture_bytes = 1_389_700  # one 720p picture as coded; the range lies in one of them
     assert opened < 64 << 10
     assert reader.read_bytes - opened < 1.02 * picture_bytes
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "buffered reads of one byte"])
+def test_any_seekable_binary_file_is_opened(kind, tmp_path):
+    content = CONTENTS["random"][:200_000]
+    video = made(content)
+
+    class Slow(io.BytesIO):
+        def read(self, count=-1):
+            return super().read(min(count, 1000))
+
+    (tmp_path / "reel").write_bytes(video)
+    with contextlib.ExitStack() as stack:
+        file = {
+            "memory": lambda: io.BytesIO(video),
+            "file": lambda: stack.enter_context((tmp_path / "reel").open("rb")),
+            "buffered reads of one byte": lambda: Slow(video),
+        }[kind]()
+        with open_reel(file) as opened:
+            opened.seek(150_000)
+            assert opened.read() == content[150_000:]
+            opened.seek(0)
+            assert opened.read(10) == content[:10]
+        assert not file.closed

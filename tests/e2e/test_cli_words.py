@@ -1,7 +1,9 @@
 """What commands say to somebody who may have meant something else, and how they can be asked."""
 
 import os
+import pty
 import random
+import select
 import signal
 import subprocess
 import time
@@ -12,7 +14,7 @@ from bytereel_codec.files.folder.stream import folder_stream, stream_bytes
 from bytereel_codec.files.ranged import BytesReader
 from bytereel_codec.frame.kinds import Kind
 from bytereel_codec.reading.scan import find_frames
-from command_line import SECONDS_MAX, Cli
+from command_line import COMMAND, SECONDS_MAX, Cli
 
 pytestmark = pytest.mark.e2e
 
@@ -120,6 +122,70 @@ def test_a_passphrase_is_one_line_and_a_byte_order_mark_none_of_its_words(files:
         files("encode", "text", "x.mp4", "--passphrase-file", "lines", "--json", code=3).error["id"] == "secret.lines"
     )
     assert not (files.folder / "x.mp4").exists()
+
+
+def test_a_passphrase_comes_from_a_file_standard_input_or_a_program(files: Cli) -> None:
+    (files.folder / "words").write_bytes(b"the words\n")
+    files("encode", "text", "sealed.mp4", "--passphrase-command", "cat words")
+    files("decode", "sealed.mp4", "one", "--passphrase-file", "words")
+    files("decode", "sealed.mp4", "two", "--passphrase-file", "-", stdin=b"the words")
+    files("verify", "sealed.mp4", "--passphrase-command", "printf 'the words'")
+    assert (files.folder / "one").read_bytes() == (files.folder / "two").read_bytes() == b"words\n"
+    for arguments, error_id in (
+        (("--passphrase-command", "false"), "secret.command"),
+        (("--passphrase-command", "true"), "secret.empty"),
+        (("--passphrase-command", "printf other"), "reel.wrong_key"),
+        (("--ask-passphrase",), "secret.no_terminal"),
+        (("--passphrase-command", "cat words", "--key-file", "words"), "secret.two"),
+    ):
+        assert files("decode", "sealed.mp4", "three", *arguments, "--json", code=3).error["id"] == error_id
+    assert files("encode", "-", "x.mp4", "--passphrase-file", "-", "--json", code=2).error["id"] == "usage"
+    assert not (files.folder / "three").exists()
+
+
+def typed(cli: Cli, *arguments: str, words: bytes) -> bytes:
+    """What a terminal shows while these words are typed, each line when it is asked for."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=cli.folder,
+        stdin=theirs,
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+        env=cli.environment,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown, end = b"", time.monotonic() + 30
+    waiting = words.splitlines(keepends=True)
+    try:
+        while time.monotonic() < end:
+            if not select.select([ours], [], [], 0.2)[0]:
+                if process.poll() is not None:
+                    break
+                continue
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+            shown += part
+            if waiting and shown.rstrip().endswith(b":"):
+                os.write(ours, waiting.pop(0))
+                shown += b"\n"
+        assert process.wait(10) == 0, shown
+    finally:
+        process.kill()
+        os.close(ours)
+    return shown
+
+
+def test_a_passphrase_is_asked_for_unseen_and_twice_where_it_seals(files: Cli) -> None:
+    said = typed(files, "encode", "text", "asked.mp4", "--ask-passphrase", words=b"secret words\nsecret words\n")
+    assert b"secret words" not in said
+    (files.folder / "words").write_bytes(b"secret words")
+    files("decode", "asked.mp4", "one", "--passphrase-file", "words")
+    typed(files, "decode", "asked.mp4", "two", "--ask-passphrase", words=b"secret words\n")
+    assert (files.folder / "two").read_bytes() == b"words\n"
 
 
 @pytest.mark.parametrize("hurt", [1, 2])

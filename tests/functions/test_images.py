@@ -77,6 +77,7 @@ def test_every_package_of_the_wheel_and_what_its_metadata_names_is_copied(image:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = {
         "pyproject.toml",
+        project["tool"]["hatch"]["build"]["hooks"]["custom"]["path"],
         project["project"]["readme"],
         *project["project"]["license-files"],
         *project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"],

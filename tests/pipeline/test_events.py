@@ -54,7 +54,42 @@ def bridge(key: str, *, bucket: str = PLACE.bucket, name: str = "Object Created"
     return {"version": "0", "source": "aws.s3", "detail-type": name, "detail": detail}
 
 
-STORES = [notification, minio, bridge]
+def by_topic(key: str, **said: Any) -> dict[str, Any]:
+    """A notification as a topic of SNS passes it on to a queue."""
+    return {"Type": "Notification", "TopicArn": "arn:aws:sns:a:1:t", "Message": json.dumps(notification(key, **said))}
+
+
+def bridge_by_topic(key: str, **said: Any) -> dict[str, Any]:
+    return {"Type": "Notification", "TopicArn": "arn:aws:sns:a:1:t", "Message": json.dumps(bridge(key, **said))}
+
+
+def by_topic_to_a_function(key: str, **said: Any) -> dict[str, Any]:
+    return {"Records": [{"EventSource": "aws:sns", "Sns": by_topic(key, **said)}]}
+
+
+STORES = [notification, minio, bridge, by_topic, by_topic_to_a_function]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**by_topic("a"), "Message": "no JSON"},
+        {**by_topic("a"), "Message": None},
+        {**by_topic("a"), "Message": json.dumps([1])},
+        {**by_topic("a"), "Message": json.dumps(by_topic("a"))},
+        {"Records": [{"Sns": "text"}]},
+        {"Records": [{"Sns": {"Message": 7}}]},
+        {"Records": [{"Sns": by_topic("a")}, {"Sns": by_topic("b")}]},
+    ],
+)
+def test_a_topic_that_passes_on_no_event_of_a_store_is_refused(event: Any) -> None:
+    with pytest.raises(Permanent) as raised:
+        sources_in(event, PLACE)
+    assert raised.value.error_id in ("event.malformed", "message.malformed")
+
+
+def test_a_topic_passes_on_what_a_bridge_says_too() -> None:
+    assert sources_in(bridge_by_topic("in/a", versionId="7"), PLACE) == [ObjectRef(INBOX, "a", "7")]
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISREG
@@ -117,6 +118,30 @@ class BytesReader:
         part = self._view[offset : offset + len(buffer)]
         buffer[: len(part)] = part
         return len(part)
+
+
+class SeekableReader:
+    """A `RangedReader` of any seekable binary file, for several threads; the file's position is nobody's any more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._size = file.seek(0, io.SEEK_END)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size that it had when it was given."""
+        return self._size
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """As `RangedReader.read_into`."""
+        with self._lock:
+            self._file.seek(offset)
+            done = 0
+            while done < len(buffer) and (part := self._file.read(len(buffer) - done)):
+                buffer[done : done + len(part)] = part
+                done += len(part)
+            return done
 
 
 class SeekableFile(io.RawIOBase):

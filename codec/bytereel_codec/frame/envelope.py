@@ -124,11 +124,19 @@ def secret_from_files(passphrase_file: Path | None, key_file: Path | None, *, se
                 actual=len(content),
             )
         return Secret(key=content)
+    return passphrase_secret(content, repr(str(path)), seals=seals)
+
+
+def passphrase_secret(content: bytes, where: str, *, seals: bool = False) -> Secret:
+    """The secret that a passphrase is, as it was read from `where`; see `secret_from_files`.
+
+    Raises: Permanent `secret.empty`, `secret.lines`.
+    """
     passphrase = content.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n").removesuffix(b"\r")
     if seals and b"\n" in passphrase:
-        raise Permanent("secret.lines", f"{str(path)!r} has several lines", hint="put the passphrase on one line")
+        raise Permanent("secret.lines", f"{where} has several lines", hint="put the passphrase on one line")
     if not passphrase or len(content) > PASSPHRASE_BYTES_MAX:
-        raise Permanent("secret.empty", f"{str(path)!r} holds no usable passphrase", hint="put it on one line")
+        raise Permanent("secret.empty", f"{where} holds no usable passphrase", hint="put it on one line")
     return Secret(passphrase=passphrase)
 
 

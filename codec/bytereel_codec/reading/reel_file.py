@@ -7,10 +7,10 @@ where that is missing or wrong, by a pass over the headers. Bursts are looked up
 import io
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bytereel_codec.errors import Integrity
-from bytereel_codec.files.ranged import FileReader, RangedReader, SeekableFile
+from bytereel_codec.files.ranged import FileReader, RangedReader, SeekableFile, SeekableReader
 from bytereel_codec.frame.envelope import Secret
 from bytereel_codec.reading.contents import contents_of
 from bytereel_codec.reading.opening import open_reel_in
@@ -63,16 +63,23 @@ class ReelFile(SeekableFile):
         super().close()
 
 
+def _reader_of(reel: RangedReader | BinaryIO) -> RangedReader:
+    return reel if hasattr(reel, "read_into") else SeekableReader(reel)  # type: ignore[return-value]
+
+
 def open_reel(
-    reel: Path | str | RangedReader, secret: Secret | None = None, *, allow_unsealed: bool = False
+    reel: Path | str | RangedReader | BinaryIO, secret: Secret | None = None, *, allow_unsealed: bool = False
 ) -> io.BufferedReader:
-    """The original inside a reel as a seekable binary file; `reel` is a path or anything that reads by range.
+    """The original inside a reel as a seekable binary file.
+
+    `reel` is a path, any seekable binary file (which stays open, and is the reel's while it is read), or anything that
+    reads by range.
 
     With a secret, a reel that is not sealed is refused, unless `allow_unsealed`. Raises: Permanent `reel.none`,
     `reel.sealed`, `reel.unsealed`, `reel.wrong_key`, `source.missing`; Integrity `reel.unproved`, `reel.cut_off`.
     """
     with ExitStack() as stack:
-        reader = stack.enter_context(FileReader(reel)) if isinstance(reel, Path | str) else reel
+        reader = stack.enter_context(FileReader(reel)) if isinstance(reel, Path | str) else _reader_of(reel)
         how = Opening(secret, allow_unsealed=allow_unsealed, part=True)
         opened = stack.enter_context(closing(open_reel_in(reader, how)))
         contents = contents_of(opened)

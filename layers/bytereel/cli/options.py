@@ -1,12 +1,18 @@
 """Arguments and options that several commands share, and how their values are read."""
 
+import functools
 import re
-from collections.abc import Callable
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from bytereel.errors import Permanent
 
 if TYPE_CHECKING:
     from bytereel_codec.frame.envelope import Secret
@@ -15,6 +21,7 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
 _UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SIZE = re.compile(r"(\d{1,19})\s*([a-zA-Z]*)", re.ASCII)
 STANDARD = "-"
+_PASSPHRASE_READ_MAX = 1 << 17
 FILE = click.Path(path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -98,11 +105,55 @@ def parse_size(text: str) -> int:
     return int(found[1]) * _UNITS[found[2].upper()]
 
 
-def read_secret(passphrase_file: Path | None, key_file: Path | None, *, seals: bool = False) -> "Secret | None":
-    """The secret in the files that were given. Raises: as `secret_from_files`."""
-    from bytereel_codec.frame.envelope import secret_from_files
+@dataclass(frozen=True, slots=True)
+class SecretChoice:
+    """Where the secret comes from, as it was said on the command line."""
 
-    return secret_from_files(passphrase_file, key_file, seals=seals)
+    passphrase_file: Path | None
+    passphrase_command: str | None
+    ask_passphrase: bool
+    key_file: Path | None
+
+    def require_input_of_its_own(self, sources: Sequence[str]) -> None:
+        """Refuse to read both the secret and an input from standard input. Raises: click.BadParameter."""
+        if str(self.passphrase_file) == STANDARD and STANDARD in sources:
+            raise click.BadParameter("standard input is IN already", param_hint="--passphrase-file")
+
+    def read(self, *, seals: bool = False) -> "Secret | None":
+        """The secret; None where none was given. With `seals` one that is asked for is asked for twice.
+
+        Raises: click.BadParameter where several were given; Permanent as `secret_from_files`, `secret.command`.
+        """
+        from bytereel_codec.frame.envelope import passphrase_secret, secret_from_files
+
+        if sum(map(bool, (self.passphrase_file, self.passphrase_command, self.ask_passphrase, self.key_file))) > 1:
+            raise Permanent("secret.two", "several secrets were given", hint="give one of them")
+        if self.ask_passphrase:
+            return passphrase_secret(_asked(twice=seals), "what was typed", seals=seals)
+        if self.passphrase_command:
+            return passphrase_secret(_said_by(self.passphrase_command), "what the program says", seals=seals)
+        if str(self.passphrase_file) == STANDARD:
+            content = sys.stdin.buffer.read(_PASSPHRASE_READ_MAX)
+            return passphrase_secret(content, "standard input", seals=seals)
+        return secret_from_files(self.passphrase_file, self.key_file, seals=seals)
+
+
+def _asked(*, twice: bool) -> bytes:
+    """What is typed, unseen. Raises: Permanent `secret.no_terminal`; KeyboardInterrupt."""
+    if not sys.stdin.isatty():
+        raise Permanent("secret.no_terminal", "there is no terminal to ask on", hint="give --passphrase-file")
+    try:
+        return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)).encode()
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+
+
+def _said_by(command: str) -> bytes:
+    """What a program of the user's says on standard output, as a shell would run it."""
+    done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, check=False)  # noqa: S603 - the user's own
+    if done.returncode:
+        raise Permanent("secret.command", f"the program for the passphrase ended with {done.returncode}")
+    return done.stdout
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -110,15 +161,47 @@ force_option = click.option("--force", "-f", is_flag=True, help="Replace an outp
 parity_option = click.option(
     "--parity", type=parse_percent, metavar="N%", help="How many lost segments can be brought back."
 )
-passphrase_file_option = click.option(
-    "--passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="Seal or open with the passphrase on this file's one line.",
-)
-key_file_option = click.option(
-    "--key-file", type=FILE, metavar="FILE", help="Seal or open with this file's key of 32 bytes."
-)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several arguments and options as one decorator, in the order in which `--help` shows them."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def secret_options(command: F) -> F:
+    """The ways to give a secret; the command gets one `secret`, a `SecretChoice`."""
+
+    @functools.wraps(command)
+    def with_secret(
+        *args: Any,
+        passphrase_file: Path | None,
+        passphrase_command: str | None,
+        ask_passphrase: bool,
+        key_file: Path | None,
+        **named: Any,
+    ) -> Any:
+        chosen = SecretChoice(passphrase_file, passphrase_command, ask_passphrase, key_file)
+        return command(*args, secret=chosen, **named)
+
+    return together(
+        click.option(
+            "--passphrase-file",
+            type=FILE,
+            metavar="FILE",
+            help="Seal or open with the passphrase on this file's one line; - is standard input.",
+        ),
+        click.option("--passphrase-command", metavar="COMMAND", help="Seal or open with what this program says."),
+        click.option("--ask-passphrase", is_flag=True, help="Ask for the passphrase on the terminal."),
+        click.option("--key-file", type=FILE, metavar="FILE", help="Seal or open with this file's key of 32 bytes."),
+    )(with_secret)  # type: ignore[return-value]
+
+
 allow_unsealed_option = click.option(
     "--allow-unsealed", is_flag=True, help="Take a reel that is not sealed, though a secret is given."
 )
@@ -146,14 +229,3 @@ jobs_argument = click.argument(
     "job_ids", nargs=-1, required=True, metavar="JOB...", help="Jobs' ids, or as much of their starts as is unique."
 )
 job_argument = click.argument("job_id", metavar="JOB", help="A job's id, or as much of its start as is unique.")
-
-
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several arguments and options as one decorator, in the order in which `--help` shows them."""
-
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate

@@ -28,17 +28,15 @@ from bytereel.cli.options import (
     STANDARD,
     ByteRange,
     Count,
+    SecretChoice,
     allow_unsealed_option,
     device_option,
     force_option,
     json_option,
-    key_file_option,
     parity_option,
     parse_range,
-    passphrase_file_option,
-    read_secret,
     reel_option,
-    together,
+    secret_options,
     workers_option,
 )
 from bytereel.cli.printing.each import Said, say_each
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
 _MEMBERS_SHOWN = 20
 _OTHER_CONTAINERS = frozenset({".mkv", ".webm", ".avi", ".mov", ".ts", ".mpg", ".flv", ".ogv"})
 source_argument = click.argument("source", metavar="IN", help="A file; - is standard input.")
-secret_options = together(passphrase_file_option, key_file_option)
 
 
 @click.command()
@@ -89,8 +86,7 @@ def encode(
     to_dir: str | None,
     profile: str,
     parity: float | None,
-    passphrase_file: Path | None,
-    key_file: Path | None,
+    secret: SecretChoice,
     workers: int | None,
     device: str,
     geometry: str | None,
@@ -105,6 +101,7 @@ def encode(
 ) -> None:
     """Turn a file or a folder into a video, or each of several into one."""
     sources, target = _sources_and_target(paths, to_dir, name)
+    secret.require_input_of_its_own(sources)
     for source in sources:
         _check_places(source, target)
     from bytereel_codec.channel.device import Device
@@ -118,7 +115,7 @@ def encode(
     options = EncodeOptions(
         profile=chosen,
         parity_percent=parity or 0.0,
-        secret=read_secret(passphrase_file, key_file, seals=True),
+        secret=secret.read(seals=True),
         workers=threads,
         device=Device(device),
         compress=compress,
@@ -225,8 +222,7 @@ def decode(
     salvage: bool,
     preserve: bool,
     reel_id: bytes | None,
-    passphrase_file: Path | None,
-    key_file: Path | None,
+    secret: SecretChoice,
     allow_unsealed: bool,
     workers: int | None,
     device: str,
@@ -238,11 +234,12 @@ def decode(
     from bytereel_codec.reading.decode import DecodeOptions, decode_file
 
     _require_file(source)
+    secret.require_input_of_its_own([source])
     wanted = byte_range or ByteRange()
     started_at = time.monotonic()
     with ProgressBar("decoding", hidden=as_json or (target == STANDARD and sys.stdout.isatty())) as progress:
         options = DecodeOptions(
-            secret=read_secret(passphrase_file, key_file),
+            secret=secret.read(),
             allow_unsealed=allow_unsealed,
             workers=workers or usable_cores(),
             device=Device(device),
@@ -284,8 +281,7 @@ def verify(
     *,
     sources: Sequence[str],
     reel_id: bytes | None,
-    passphrase_file: Path | None,
-    key_file: Path | None,
+    secret: SecretChoice,
     allow_unsealed: bool,
     workers: int | None,
     device: str,
@@ -295,8 +291,9 @@ def verify(
     from bytereel_codec.channel.device import Device
     from bytereel_codec.reading.decode import DecodeOptions
 
+    secret.require_input_of_its_own(sources)
     options = DecodeOptions(
-        secret=read_secret(passphrase_file, key_file),
+        secret=secret.read(),
         allow_unsealed=allow_unsealed,
         workers=workers or usable_cores(),
         device=Device(device),
@@ -370,8 +367,7 @@ def inspect(
     frame: int | None,
     output: Path | None,
     outline: bool,
-    passphrase_file: Path | None,
-    key_file: Path | None,
+    secret: SecretChoice,
     allow_unsealed: bool,
     force: bool,
     as_json: bool,
@@ -384,8 +380,7 @@ def inspect(
     if frame is None and output is None and not outline:
         from bytereel_codec.reading.inspect import inspect as describe
 
-        secret = read_secret(passphrase_file, key_file)
-        found = describe(source, secret, reel_id, allow_unsealed=allow_unsealed)
+        found = describe(source, secret.read(), reel_id, allow_unsealed=allow_unsealed)
         print_result(asdict(found), inspected_lines(found), as_json=as_json)
         return
     if frame is None or output is None:
