@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from bytereel.errors import BytereelError, Permanent, is_state_lost
 from bytereel.model import OUTBOX, Job, ObjectRef
 from bytereel.ports.ports import Ports
+from bytereel.reading import record_in
 from bytereel.routing import error_key, marked_key
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,5 @@ def _record(ports: Ports, job: Job) -> dict[str, object]:
 
 def _is_of(ports: Ports, where: ObjectRef, job: Job) -> bool:
     """Whether the job's own record lies there."""
-    info = ports.objects.stat(where)
-    if info is None or info.size_bytes > RECORD_BYTES_MAX:
-        return False
-    content = bytearray(info.size_bytes)
-    ports.objects.read_into(where, 0, memoryview(content))
-    try:
-        record = json.loads(content)
-    except ValueError:
-        return False
-    return isinstance(record, dict) and record.get("job") == job.id and "reason" in record
+    record = record_in(ports.objects, where, RECORD_BYTES_MAX)
+    return record.get("job") == job.id and "reason" in record

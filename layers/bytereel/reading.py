@@ -1,8 +1,10 @@
-"""Stored objects as the codec reads them, and walks over all objects or segments, page by page."""
+"""Stored objects as the codec reads them, or as small records; walks over all objects or segments, page by page."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bytereel_codec.files.ranged import RangedReader
 
@@ -95,3 +97,17 @@ def every_segment(jobs: JobTable, job_id: str) -> Iterator[Segment]:
     while page := jobs.segments(job_id, after=after):
         yield from page
         after = page[-1].index
+
+
+def record_in(objects: ObjectStore, where: ObjectRef, bytes_max: int) -> Mapping[str, Any]:
+    """The JSON object that lies there; empty where there is none, or something else. Raises: as the store does."""
+    info = objects.stat(where)
+    if info is None or info.size_bytes > bytes_max:
+        return {}
+    content = bytearray(info.size_bytes)
+    objects.read_into(where, 0, memoryview(content))
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

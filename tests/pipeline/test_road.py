@@ -190,7 +190,9 @@ def test_a_key_too_long_for_its_output_is_refused_before_any_work(length: int) -
     assert (job.state is JobState.DONE) == (length <= 946)
 
 
-def test_a_failure_that_cannot_be_told_fails_the_job_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_cannot_be_told_fails_the_job_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     road = Road()
 
     def put(*_: Any, **__: Any) -> ObjectInfo:
@@ -200,6 +202,21 @@ def test_a_failure_that_cannot_be_told_fails_the_job_all_the_same(monkeypatch: p
     monkeypatch.setattr(road.ports.objects, "put", put)
     road.run()
     assert road.job(job_id).state is JobState.FAILED
+    assert f"job {job_id}: its failure is not told in the outbox: no space" in caplog.text
+    assert "put off" not in caplog.text
+
+
+def test_two_jobs_of_one_key_have_records_of_their_own() -> None:
+    road = Road()
+    first = road.put("a", b"REFUSED")
+    road.run()
+    second = road.put("a", b"REFUSED again")
+    road.run()
+    records = [json.loads(read(road, OUTBOX, key)) for key in road.keys(OUTBOX)]
+    assert {record["job"] for record in records} == {first, second}
+    retry(road.ports, first)
+    (left,) = road.keys(OUTBOX)
+    assert json.loads(read(road, OUTBOX, left))["job"] == second
 
 
 def manifest_of(road: Road, job_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from bytereel.messages import Body, job_of
 from bytereel.model import OUTBOX, WORK, Job, JobState, ObjectInfo, ObjectRef, Segment, SegmentState
 from bytereel.ports.objects import Buffer, ObjectStore, Part
 from bytereel.ports.ports import Ports
-from bytereel.reading import every_object, every_segment, finished_segment
+from bytereel.reading import every_object, every_segment, finished_segment, record_in
 from bytereel.routing import (
     MANIFEST_SUFFIX,
     Conversions,
@@ -137,7 +137,7 @@ def _claimed(ports: Ports, job: Job, wanted: str, mode: int | None) -> str:
         except Permanent as error:
             if error.error_id != "object.exists":
                 raise
-            if _job_in(ports, where) != job.id:
+            if record_in(ports.objects, where, MANIFEST_BYTES_MAX).get("job") != job.id:
                 continue
         else:
             if ports.objects.stat(ObjectRef(OUTBOX, key)) is not None:  # somebody's, though nobody claims it
@@ -145,20 +145,6 @@ def _claimed(ports: Ports, job: Job, wanted: str, mode: int | None) -> str:
                 continue
         return key
     raise Permanent("output.taken", f"another job has the output {marked!r}", hint="move it away, then retry the job")
-
-
-def _job_in(ports: Ports, where: ObjectRef) -> str | None:
-    """The id of the job whose manifest lies there; None when it cannot be told."""
-    info = ports.objects.stat(where)
-    if info is None or info.size_bytes > MANIFEST_BYTES_MAX:
-        return None
-    content = bytearray(info.size_bytes)
-    ports.objects.read_into(where, 0, memoryview(content))
-    try:
-        manifest = json.loads(content)
-    except ValueError:
-        return None
-    return manifest.get("job") if isinstance(manifest, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
