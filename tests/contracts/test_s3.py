@@ -174,6 +174,16 @@ def test_small_parts_are_gathered(bucket):
     assert content_of(objects, TARGET) == b"h" + b"".join(contents) + b"t"
 
 
+@pytest.mark.parametrize("sizes", [(3,), (10 * MIB, 5 * MIB)])
+def test_a_composed_object_has_its_checksum_in_its_metadata_too(bucket, sizes):
+    objects = bucket.objects()
+    contents = [noise(size, size) for size in sizes]
+    parts = [part_of(objects, f"j/{index}", content) for index, content in enumerate(contents)]
+    objects.compose(TARGET, b"h", parts, b"t")
+    whole = crc32c.crc32c(b"h" + b"".join(contents) + b"t")
+    assert head(bucket, objects, TARGET)["Metadata"]["bytereel-crc32c"] == f"{whole:08x}"
+
+
 def test_a_long_part_that_was_itself_several_is_proved_too(bucket, short_parts):
     objects, content = bucket.objects(), noise(6 * MIB)
     part = part_of(objects, "j/1", content)
