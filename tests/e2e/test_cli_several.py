@@ -1,10 +1,12 @@
 """Commands that take several things: each is done, whatever becomes of the others; the code is the first failure's."""
 
 import random
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
-from command_line import Cli
+from command_line import SECONDS_MAX, Cli
 
 pytestmark = pytest.mark.e2e
 
@@ -102,6 +104,19 @@ def test_several_jobs_are_waited_for_cancelled_and_retried(files: Cli) -> None:
     assert [job["state"] for job in cancelled["jobs"]] == ["cancelled"] * 2
     mixed = files("retry", ids[0], "zz", "--json", code=3).json
     assert ([job["id"] for job in mixed["jobs"]], mixed["failed"][0]["id"]) == ([ids[0]], "job.unknown")
+
+
+def test_a_list_of_jobs_is_shown_anew_when_it_changes_until_it_was_seen_enough(files: Cli) -> None:
+    files("put", "a")
+    watching = files.start("jobs", "--watch", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert watching.stdout is not None
+    assert [watching.stdout.readline().split()[:2] for _ in range(3)][2] == [b"1", b"received"]
+    files("put", "b")
+    assert [watching.stdout.readline().split()[:2] for _ in range(5)][::4] == [[], [b"2", b"received"]]
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=SECONDS_MAX)
+    assert (watching.returncode, said) == (130, b"bytereel: interrupted\n")
+    assert files("jobs", "--watch", "--json", code=2).error["id"] == "usage"
 
 
 def test_several_jobs_run_side_by_side_while_they_are_waited_for(road: Cli) -> None:

@@ -13,7 +13,7 @@ from click.exceptions import Exit
 from bytereel.cli import homes
 from bytereel.cli.options import Count, Seconds, force_option, home_option, job_argument, jobs_argument, json_option
 from bytereel.cli.printing.each import Said, say_each
-from bytereel.cli.printing.output import pair_lines, print_result, size_text, table_lines
+from bytereel.cli.printing.output import pair_lines, print_result, show_anew, size_text, table_lines
 from bytereel.cli.printing.progress import ProgressBar
 from bytereel.logs import shown
 from bytereel.model import JOB_RUNNING, Job, JobState, ObjectRef
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COPY_BYTES = 1 << 20
 _WEEK_SECONDS = 7 * 86400.0
 _PAGES_MAX = 10_000
+_WATCH_SECONDS = 1.0
 _ID_SHOWN = 10
 """Digits of an id in a table: enough to be unique, few enough for a line of 80."""
 
@@ -34,24 +35,36 @@ _ID_SHOWN = 10
 @click.command()
 @click.option("--state", type=click.Choice([state.value for state in JobState]), help="Only jobs in this state.")
 @click.option("--limit", "-n", type=Count(100_000), default=50, metavar="N", show_default=True, help="At most so many.")
+@click.option("--watch", is_flag=True, help="Show them anew every second, until Ctrl-C.")
 @home_option
 @json_option
-def jobs(*, state: str | None, limit: int, folder: Path | None, as_json: bool) -> None:
+def jobs(*, state: str | None, limit: int, watch: bool, folder: Path | None, as_json: bool) -> None:
     """List jobs, the newest first."""
+    if watch and as_json:
+        raise click.BadParameter("a list that changes is no one JSON object", param_hint="--watch")
+    home, _ = homes.opened_existing(folder)
+    wanted = JobState(state) if state else None
+    if watch:
+        show_anew(lambda: _listed(home, wanted, limit)[1], _WATCH_SECONDS)
+        return
+    values, lines = _listed(home, wanted, limit)
+    print_result(values, lines, as_json=as_json)
+    if not as_json and any(each.value in values["counts"] for each in JOB_RUNNING):
+        homes.note_missing_workers(home)
+
+
+def _listed(home: "Home", state: JobState | None, limit: int) -> tuple[dict[str, Any], list[str]]:
     from bytereel.operations import dead_letters, view
 
-    home, _ = homes.opened_existing(folder)
     now = home.ports.clock.now()
-    views = [view(job, now) for job in home.ports.jobs.list(JobState(state) if state else None, limit=limit)]
+    views = [view(job, now) for job in home.ports.jobs.list(state, limit=limit)]
     counts = {each.value: count for each, count in home.ports.jobs.count().items() if count}
     rows = [_row(each) for each in views]
     lines = table_lines(("JOB", "STATE", "DONE", "SIZE", "CREATED", "SOURCE"), rows) if rows else []
     total = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no jobs"
     letters = dead_letters(home.ports)
     values = {"jobs": views, "counts": counts, "workers": homes.living_workers(home), "dead_letters": letters}
-    print_result(values, [*lines, total, *_letter_lines(letters)], as_json=as_json)
-    if not as_json and any(state.value in counts for state in JOB_RUNNING):
-        homes.note_missing_workers(home)
+    return values, [*lines, total, *_letter_lines(letters)]
 
 
 def _row(job: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ from other people, so nothing is printed that could move the cursor or break a l
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from bytereel.cli.printing.hints import hint_for
@@ -88,6 +89,29 @@ def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
     with console.capture() as capture:
         console.print(table)
     return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def show_anew(lines: Callable[[], Sequence[str]], seconds: float) -> None:
+    """Show lines until Ctrl-C, asked for again every so many seconds: in place on a terminal, else where they changed.
+
+    Raises: KeyboardInterrupt, when the user has seen enough.
+    """
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    if _is_terminal(sys.stdout):
+        with Live(Text("\n".join(lines())), console=Console(file=sys.stdout), auto_refresh=False) as live:
+            while True:
+                live.update(Text("\n".join(lines())), refresh=True)
+                time.sleep(seconds)
+    before: Sequence[str] = ()
+    while True:
+        now = lines()
+        if now != before:
+            print("\n".join([*([""] if before else []), *now]), flush=True)
+        before = now
+        time.sleep(seconds)
 
 
 def pair_lines(pairs: Mapping[str, object]) -> list[str]:
