@@ -8,6 +8,7 @@ import pytest
 from bytereel_codec import Temporary
 from bytereel_codec.files import parts
 from bytereel_codec.files.parts import RUNS_MAX, new_part
+from bytereel_codec.files.sink import TargetFile
 
 
 def names_in(folder: Path) -> list[str]:
@@ -95,3 +96,33 @@ def test_a_file_taken_for_dead_before_it_was_locked_is_made_again(
     path, descriptor = new_part(tmp_path / "x", 0o600)
     assert os.path.samestat(os.fstat(descriptor), path.stat())
     os.close(descriptor)
+
+
+def test_a_run_that_ended_leaves_the_half_written_file_of_the_next_alone(tmp_path: Path) -> None:
+    with TargetFile(tmp_path / "x", replace=True) as first:
+        first.write_at(0, b"first")
+        first.commit(5)
+        second = TargetFile(tmp_path / "x", replace=True)
+    assert second.partial == first.partial
+    with second:
+        second.write_at(0, b"second")
+        second.commit(6)
+    assert (names_in(tmp_path), (tmp_path / "x").read_bytes()) == (["x"], b"second")
+
+
+def test_a_run_that_gives_up_clears_its_half_written_file_while_the_name_is_still_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+    unlink = Path.unlink
+
+    def cleared(path: Path, missing_ok: bool = False) -> None:
+        assert not closed
+        unlink(path, missing_ok)
+
+    with TargetFile(tmp_path / "x") as given_up:
+        close = os.close
+        monkeypatch.setattr(Path, "unlink", cleared)
+        monkeypatch.setattr(os, "close", lambda fd: (closed.append(fd), close(fd)))
+    assert closed == [given_up.fd]
+    assert names_in(tmp_path) == []

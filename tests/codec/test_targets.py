@@ -130,6 +130,16 @@ def test_a_block_device_is_refused(reel: Path, monkeypatch: pytest.MonkeyPatch) 
     assert raised.value.error_id == "target.special"
 
 
+@pytest.mark.parametrize("name", ["", "absent/", "reel.mp4/"])
+def test_what_names_no_file_is_refused(reel: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(reel.parent)
+    for replace in (False, True):
+        with pytest.raises(BytereelError) as raised:
+            decode_file(reel, name, DecodeOptions(replace=replace))
+        assert raised.value.error_id == "target.no_name"
+    assert names_in(reel.parent) == ["reel.mp4"]
+
+
 def test_in_a_folder_a_reel_takes_the_sources_name_and_a_source_the_one_in_the_reel(tmp_path: Path) -> None:
     source, folder = tmp_path / "a.b", tmp_path / "folder"
     source.write_bytes(CONTENT)

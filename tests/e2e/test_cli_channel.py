@@ -1,5 +1,6 @@
 """The commands that show a channel: the report on reels that came back, and single pictures."""
 
+import json
 import random
 import re
 import struct
@@ -133,6 +134,17 @@ def test_a_picture_of_any_reel_is_shown(cli: Cli, reels: dict[str, Path], name: 
     assert (cli.folder / "x.png").read_bytes() == before
     cli("inspect", reels[name], "--frame", "0", "-o", "x.png", "--force")
     assert (cli.folder / "x.png").read_bytes() != before
+
+
+def test_a_picture_and_a_page_go_to_standard_output_and_what_is_said_of_them_beside_it(
+    cli: Cli, reels: dict[str, Path]
+) -> None:
+    shown = cli("inspect", reels["lossy"], "--frame", "1", "-o", "-", "--json")
+    assert shown.out.startswith(b"\x89PNG\r\n") and shown.out.endswith(b"IEND\xaeB`\x82")
+    assert json.loads(shown.err)["picture"] == "-"
+    page = cli("channel", reels["lossy"], "-o", "-", "--json")
+    assert page.out.rstrip().endswith(b"</html>")
+    assert json.loads(page.err)["report"] == "-"
 
 
 def test_a_picture_that_is_not_there_is_an_error_that_says_how_many_there_are(cli: Cli, reels: dict[str, Path]) -> None:

@@ -85,7 +85,7 @@ def test_what_cannot_be_done_to_a_job(road: Cli) -> None:
     assert road("status", "", "--json", code=3).error["id"] == "job.unknown"
     (road.folder / "stdin.mp4").write_bytes(b"precious")
     assert road("get", job_id, "--json", code=3).error["id"] == "target.exists"
-    road("get", job_id, "--force")
+    road("get", job_id, "-o", "stdin.mp4", "--force")
     assert (road.folder / "stdin.mp4").read_bytes() != b"precious"
 
 
@@ -187,7 +187,8 @@ def test_what_is_no_file_is_refused_before_a_home_is_made(cli: Cli) -> None:
 
 def test_a_file_that_grows_while_it_is_uploaded_is_not_queued(cli: Cli) -> None:
     growing = cli.folder / "growing"
-    growing.write_bytes(bytes(64 << 20))
+    with growing.open("wb") as file:
+        file.truncate(384 << 20)  # long enough that a busy machine lets the writer in between
     ended = threading.Event()
 
     def grow() -> None:

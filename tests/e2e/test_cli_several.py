@@ -42,7 +42,8 @@ def test_one_input_and_a_folder_for_it_is_one_reel(files: Cli) -> None:
         ("a", "b", "file.mp4"),
         ("a",),
         ("a", "b", "out", "--name", "x"),
-        ("a", "folder/a", "out"),
+        ("a", "b", "--to-dir", ""),
+        ("a", "b", "--to-dir", "-"),
     ],
 )
 def test_several_inputs_that_have_no_places_of_their_own_are_refused_before_any_work(
@@ -52,6 +53,29 @@ def test_several_inputs_that_have_no_places_of_their_own_are_refused_before_any_
     (files.folder / "folder/a").write_bytes(b"x")
     assert files("encode", *arguments, "--json", code=2).error["id"] == "usage"
     assert list((files.folder / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error_id"),
+    [
+        (("a", "folder/a", "out"), "target.twice"),
+        (("a", "./a", "out"), "target.twice"),
+        (("a", "a.mp4", "."), "target.in_source"),
+        (("a", "a.mp4", ".", "--force"), "target.in_source"),
+        (("a", "link.mp4", "out", "--force"), "target.in_source"),
+    ],
+)
+def test_a_reel_takes_neither_an_inputs_place_nor_another_reels(
+    files: Cli, arguments: tuple[str, ...], error_id: str
+) -> None:
+    (files.folder / "folder").mkdir()
+    (files.folder / "folder/a").write_bytes(b"x")
+    (files.folder / "a.mp4").write_bytes(b"mine")
+    (files.folder / "out/a.mp4").write_bytes(b"mine too")
+    (files.folder / "link.mp4").symlink_to("out/a.mp4")
+    assert files("encode", *arguments, "--json", code=3).error["id"] == error_id
+    assert (files.folder / "a.mp4").read_bytes() == b"mine"
+    assert (files.folder / "out/a.mp4").read_bytes() == b"mine too"
 
 
 def test_one_that_fails_keeps_none_of_the_others_from_being_done(files: Cli) -> None:
@@ -82,9 +106,6 @@ def test_several_files_and_folders_become_jobs_and_their_outputs_are_had_togethe
     (files.folder / "tree/one").write_bytes(b"1")
     (files.folder / "tree/deep/two").write_bytes(b"2")
     (files.folder / "tree/link").symlink_to("one")
-    put = files("put", "a", "tree", "absent-not", code=3)
-    assert files("jobs", "--json", code=3).error["id"] == "home.absent", "nothing is queued where one cannot be read"
-    assert "absent-not" in put.err
     put = files("put", "a", "tree", "--json")
     jobs = put.json["jobs"]
     assert [job["key"].split("/", 3)[3] for job in jobs] == ["a", "tree/deep/two", "tree/one"]
@@ -95,6 +116,21 @@ def test_several_files_and_folders_become_jobs_and_their_outputs_are_had_togethe
     got = files("get", *ids, "-o", "out", "--json").json["outputs"]
     assert [Path(each["path"]).name for each in got] == ["a.mp4", "two.mp4", "one.mp4"]
     assert files("get", ids[0], ids[1], "-o", "file", "--json", code=2).error["id"] == "usage"
+
+
+def test_what_cannot_be_read_keeps_nothing_else_from_being_queued(files: Cli) -> None:
+    assert "absent" in files("put", "absent", code=3).err
+    assert files("jobs", "--json", code=3).error["id"] == "home.absent", "no home for nothing"
+    put = files("put", "a", "absent", "b", "--json", code=3).json
+    assert [job["key"].rsplit("/", 1)[1] for job in put["jobs"]] == ["a", "b"]
+    assert [(failed["name"], failed["id"]) for failed in put["failed"]] == [("absent", "source.missing")]
+
+
+def test_the_same_file_put_twice_is_two_jobs(files: Cli) -> None:
+    ids = files("put", "a", "a").out.decode().split()
+    assert len(set(ids)) == 2
+    jobs = files("put", "a", "a", "--json").json["jobs"]
+    assert len({job["job"] for job in jobs}) == len({job["key"] for job in jobs}) == 2
 
 
 def test_several_jobs_are_waited_for_cancelled_and_retried(files: Cli) -> None:

@@ -6,6 +6,7 @@ import random
 import select
 import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 
@@ -137,9 +138,16 @@ def test_a_passphrase_comes_from_a_file_standard_input_or_a_program(files: Cli) 
         (("--passphrase-command", "printf other"), "reel.wrong_key"),
         (("--ask-passphrase",), "secret.no_terminal"),
         (("--passphrase-command", "cat words", "--key-file", "words"), "secret.two"),
+        (("--passphrase-command", "no-such-program"), "secret.command"),
+        (("--passphrase-command", "./words"), "secret.command"),
+        (("--passphrase-command", "cat -"), "secret.empty"),
     ):
         assert files("decode", "sealed.mp4", "three", *arguments, "--json", code=3).error["id"] == error_id
+    for nothing in ("", " ", "'unended"):
+        refused = files("encode", "text", "x.mp4", "--passphrase-command", nothing, "--json", code=2)
+        assert refused.error["id"] == "usage"
     assert files("encode", "-", "x.mp4", "--passphrase-file", "-", "--json", code=2).error["id"] == "usage"
+    assert not (files.folder / "x.mp4").exists(), "never in the clear"
     assert not (files.folder / "three").exists()
 
 
@@ -170,6 +178,8 @@ def typed(cli: Cli, *arguments: str, words: bytes) -> bytes:
                 break
             shown += part
             if waiting and shown.rstrip().endswith(b":"):
+                while termios.tcgetattr(ours)[3] & termios.ECHO and time.monotonic() < end:
+                    time.sleep(0.01)  # what is typed before the echo is off is thrown away
                 os.write(ours, waiting.pop(0))
                 shown += b"\n"
         assert process.wait(10) == 0, shown

@@ -653,6 +653,16 @@ def test_extended_attributes_of_users_come_back(tmp_path, monkeypatch):
     assert report.notes == ("members that had extended attributes, which cannot be kept here: 2",)
 
 
+def test_an_attribute_whose_name_a_stream_cannot_hold_is_counted(tmp_path):
+    folder = folder_of(tmp_path, a=b"a")
+    if not has_attributes(folder):
+        pytest.skip("this file system keeps no attributes")
+    os.setxattr(folder / "a", "user.a=b", b"c")
+    os.setxattr(folder / "a", "user.kept", b"d")
+    decoded(tmp_path)
+    assert os.listxattr(tmp_path / "out/a") == ["user.kept"]
+
+
 @pytest.mark.parametrize("shape", ["hole", "end", "start", "tiny", "dense"])
 def test_runs_of_zeros_become_holes_and_the_bytes_are_the_same(tmp_path, shape):
     size = 8 << 20

@@ -75,6 +75,7 @@ class TargetFile:
         self.path = path
         self._mode = mode
         self._replace = replace
+        self._is_placed = False
         if path.is_dir():
             raise Permanent("target.is_folder", f"{str(path)!r} is a folder", hint="name a file in it")
         if path.exists() and not replace:
@@ -116,6 +117,7 @@ class TargetFile:
                 self.partial.replace(self.path)
             else:
                 self._take_new_name()
+            self._is_placed = True
         except FileExistsError as error:
             raise _exists(self.path) from error
         except OSError as error:
@@ -134,9 +136,12 @@ class TargetFile:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self.fd)
-        with suppress(FileNotFoundError):
-            self.partial.unlink()
+        try:
+            if not self._is_placed:  # else another run may have the name by now
+                with suppress(FileNotFoundError):
+                    self.partial.unlink()
+        finally:
+            os.close(self.fd)  # and with it the lock: the name is nobody's before
 
 
 class StreamTarget:

@@ -43,6 +43,8 @@ def opened_target(
     is neither file, pipe nor character device, `target.dangling` for a link to nothing, `target.unwritable`.
     """
     path = Path(target)
+    if not target or (target.endswith("/") and not path.is_dir()):
+        raise Permanent("target.no_name", f"{target!r} names no file", hint="name one, or make the folder first")
     if is_standard_output(target):
         yield StreamTarget(sys.stdout.fileno())
     elif is_stream(target):
@@ -55,7 +57,7 @@ def opened_target(
 
 def named_in(target: str, name: str) -> str:
     """The path of that name in the folder that `target` is; `target` itself where it is no folder."""
-    return str(Path(target, name)) if target != STANDARD and Path(target).is_dir() else target
+    return str(Path(target, name)) if target not in ("", STANDARD) and Path(target).is_dir() else target
 
 
 def _kind(path: Path) -> int | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bytereel_codec.channel.device import Device, chosen
-from bytereel_codec.files.names import REEL_SUFFIX, fitted_name, safe_name
+from bytereel_codec.files.names import REEL_SUFFIX, cut_name, fitted_name, safe_name
 from bytereel_codec.files.ranged import FileReader
 from bytereel_codec.files.sink import OrderedSink, StreamTarget, TargetFile, poured
 from bytereel_codec.files.targets import is_stream, named_in, opened_target
@@ -99,8 +99,12 @@ def encode_file(source: Path | str, target: Path | str, options: EncodeOptions |
     profile = profile_named(options.profile) if isinstance(options.profile, str) else options.profile
     leader = new_leader("", profile, options.parity_percent, created=options.created)
     with opened_source(str(source), options.name, leader, keep_mode=options.keep_mode) as opened:
-        in_folder = fitted_name(safe_name(opened.leader.name), REEL_SUFFIX)
-        return _Encoding(opened, options, profile).run(named_in(str(target), in_folder))
+        return _Encoding(opened, options, profile).run(named_in(str(target), reel_name(opened.leader.name)))
+
+
+def reel_name(source_name: str) -> str:
+    """What the reel of a source of that name is called in a folder."""
+    return fitted_name(safe_name(cut_name(source_name)), REEL_SUFFIX)
 
 
 class _Encoding:

@@ -1,5 +1,6 @@
 """Exit codes: what a script may rely on. The same table stands in `--help` and in docs/cli.md."""
 
+import errno
 from enum import IntEnum
 
 from bytereel.errors import BytereelError, Integrity, Permanent, Temporary
@@ -37,6 +38,7 @@ MEANINGS = {
     ExitCode.TERMINATED: "terminated",
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BY_ERROR_ID = {"job.failed": ExitCode.JOB_FAILED, "target.closed": ExitCode.OUTPUT_CLOSED}
 _BY_FAMILY = {
     Permanent.family: ExitCode.PERMANENT,
@@ -48,3 +50,16 @@ _BY_FAMILY = {
 def exit_code_of(error: BytereelError) -> ExitCode:
     """The exit code for an error: by its id where that has one of its own, else by its family."""
     return _BY_ERROR_ID.get(error.error_id) or _BY_FAMILY[error.family]
+
+
+def as_failure(error: BytereelError | OSError | MemoryError) -> BytereelError:
+    """The error as one of the families."""
+    if isinstance(error, BytereelError):
+        return error
+    if isinstance(error, MemoryError):
+        return Temporary("system.memory", "there is not enough memory", hint="fewer --workers take less")
+    where = f"{error.filename!r}: " if error.filename else "input or output: "
+    message = f"{where}{error.strerror or error}"
+    if error.errno in _FULL:
+        return Temporary("system.full", message, hint="free some space")
+    return Permanent("system.refused", message)

@@ -3,7 +3,6 @@
 Nothing slow is imported before a command needs it: `--help` answers at once.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -18,14 +17,13 @@ from click.exceptions import Exit
 from click.shell_completion import shell_complete
 
 from bytereel.cli.commands.completion import COMPLETE_VARIABLE
-from bytereel.cli.exits import MEANINGS, ExitCode, exit_code_of
+from bytereel.cli.exits import MEANINGS, ExitCode, as_failure, exit_code_of
 from bytereel.cli.printing.output import print_error, print_failure
-from bytereel.errors import BytereelError, Permanent, Temporary
+from bytereel.errors import BytereelError
 from bytereel.logs import escape_before_configured
 from bytereel.signals import is_wanted
 
 JSON = "--json"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 COMMANDS = {
     "encode": "reels",
@@ -172,7 +170,7 @@ def run(arguments: Sequence[str]) -> int:
         print_error({"family": "interrupted", "id": "interrupted", "message": "interrupted"}, as_json=as_json)
         return ExitCode.INTERRUPTED
     except (BytereelError, OSError, MemoryError) as error:
-        failure = _as_failure(error)
+        failure = as_failure(error)
         code = exit_code_of(failure)
         if code is not ExitCode.OUTPUT_CLOSED:
             print_failure(failure, as_json=as_json)
@@ -192,19 +190,6 @@ def _invoke(arguments: Sequence[str]) -> int:
 def _usage_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return f"`{context.command_path if context else 'bytereel'} --help` says more"
-
-
-def _as_failure(error: BytereelError | OSError | MemoryError) -> BytereelError:
-    """The error as one of the families."""
-    if isinstance(error, BytereelError):
-        return error
-    if isinstance(error, MemoryError):
-        return Temporary("system.memory", "there is not enough memory", hint="fewer --workers take less")
-    where = f"{error.filename!r}: " if error.filename else "input or output: "
-    message = f"{where}{error.strerror or error}"
-    if error.errno in _FULL:
-        return Temporary("system.full", message, hint="free some space")
-    return Permanent("system.refused", message)
 
 
 def _drop_unwritten() -> None:

@@ -126,11 +126,12 @@ class SecretChoice:
         """
         from bytereel_codec.frame.envelope import passphrase_secret, secret_from_files
 
-        if sum(map(bool, (self.passphrase_file, self.passphrase_command, self.ask_passphrase, self.key_file))) > 1:
+        given = (self.passphrase_file, self.passphrase_command, self.ask_passphrase or None, self.key_file)
+        if sum(each is not None for each in given) > 1:
             raise Permanent("secret.two", "several secrets were given", hint="give one of them")
         if self.ask_passphrase:
             return passphrase_secret(_asked(twice=seals), "what was typed", seals=seals)
-        if self.passphrase_command:
+        if self.passphrase_command is not None:
             return passphrase_secret(_said_by(self.passphrase_command), "what the program says", seals=seals)
         if str(self.passphrase_file) == STANDARD:
             content = sys.stdin.buffer.read(_PASSPHRASE_READ_MAX)
@@ -149,8 +150,20 @@ def _asked(*, twice: bool) -> bytes:
 
 
 def _said_by(command: str) -> bytes:
-    """What a program of the user's says on standard output, as a shell would run it."""
-    done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, check=False)  # noqa: S603 - the user's own
+    """What a program of the user's says on standard output; standard input is not its own.
+
+    Raises: click.BadParameter for what names no program; Permanent `secret.command`.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise click.BadParameter(f"{command!r}: {error}", param_hint="--passphrase-command") from error
+    if not words:
+        raise click.BadParameter("it names no program", param_hint="--passphrase-command")
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)  # noqa: S603
+    except OSError as error:
+        raise Permanent("secret.command", f"{words[0]!r} cannot be run: {error.strerror}") from error
     if done.returncode:
         raise Permanent("secret.command", f"the program for the passphrase ended with {done.returncode}")
     return done.stdout

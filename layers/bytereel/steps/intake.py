@@ -63,7 +63,7 @@ def _create(ports: Ports, conversions: Conversions, job_id: str, source: ObjectR
         reason = reason_of(error)
     else:
         is_there = info is not None and bool(source.version)
-        reason = _reason_against(ports, conversions, source) if is_there else GONE
+        reason = "" if is_there else GONE
         size = info.size_bytes if info else 0
     route = route_key(source.key, conversions)
     now = ports.clock.now()
@@ -97,6 +97,10 @@ def _plan(ports: Ports, conversions: Conversions, job: Job) -> bool:
     info = ports.objects.stat(job.source)
     if info is None or info.size_bytes != job.source_bytes:
         fail_job(ports, job.id, GONE)
+        return False
+    reason = _reason_against(ports, conversions, job.source)
+    if reason:
+        fail_job(ports, job.id, reason)
         return False
     reader = ObjectReader(ports.objects, job.source, job.source_bytes, info.mode)
     try:

@@ -165,7 +165,7 @@ class FolderLayout:
         for name, value in member.attributes:
             try:
                 os.setxattr(path, name, value, follow_symlinks=False)
-            except OSError:  # the other side has none, or not such ones
+            except (OSError, ValueError):  # the other side has none, or not such ones; or it has no such name
                 self.report.without_attributes += 1
                 return
 

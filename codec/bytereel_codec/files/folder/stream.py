@@ -184,7 +184,7 @@ class _FolderWriter:
                 self._report.without_attributes += name.startswith(_OTHER_ATTRIBUTES)
                 continue
             try:
-                value = os.getxattr(path, name)
+                value = os.getxattr(path, name) if "=" not in name else b""  # which ends a keyword in pax
                 name.encode()
             except (OSError, UnicodeEncodeError):
                 value = b""

@@ -27,7 +27,7 @@ def channel(*, sources: Sequence[str], output: Path | None, workers: int | None,
     """Show how well lossy reels came back from a platform, and how far they are from the cliff."""
     if output is None and not as_json:
         raise click.BadParameter("give the page to write, or --json", param_hint="-o")
-    from bytereel_codec.files.targets import opened_target
+    from bytereel_codec.files.targets import is_standard_output, opened_target
 
     threads = workers or usable_cores()
     if output is None:
@@ -40,7 +40,8 @@ def channel(*, sources: Sequence[str], output: Path | None, workers: int | None,
             file.commit(len(content))
     values = {"reels": [each.to_dict() for each in surveys], "report": str(output) if output else None}
     lines = [*table_lines(COLUMNS, [row(each) for each in surveys]), f"report  {shown(str(output))}"]
-    print_result(values, lines, as_json=as_json)
+    on_stderr = output is not None and is_standard_output(str(output))
+    print_result(values, lines, as_json=as_json, on_stderr=on_stderr)
 
 
 def _surveyed(source: str, workers: int, as_json: bool) -> "ChannelSurvey":

@@ -206,7 +206,7 @@ def _got(home: "Home", job_id: str, output: str | None, *, force: bool, hidden: 
         target = str(Path(target, name))
     with (
         ProgressBar("copying", hidden=hidden) as progress,
-        opened_target(target, replace=force, mode=found.mode) as out,
+        opened_target(target, replace=force and target == output, mode=found.mode) as out,
     ):
         size, checked = _copy(home, job, found.ref, out, progress)
         out.commit(size)

@@ -104,6 +104,7 @@ def encode(
     secret.require_input_of_its_own(sources)
     for source in sources:
         _check_places(source, target)
+    _require_places_of_their_own(sources, target)
     from bytereel_codec.channel.device import Device
     from bytereel_codec.profiles.profiles import PROFILES
     from bytereel_codec.writing.encode import EncodeOptions
@@ -129,6 +130,8 @@ def encode(
 
 def _sources_and_target(paths: Sequence[str], to_dir: str | None, name: str | None) -> tuple[Sequence[str], str]:
     """What goes in, and where to: the last path is where to, unless there is a folder for it."""
+    if to_dir in ("", STANDARD):
+        raise click.BadParameter("it names no folder", param_hint="--to-dir")
     if to_dir is not None:
         sources, target = paths, to_dir
         Path(to_dir).mkdir(parents=True, exist_ok=True)
@@ -138,9 +141,6 @@ def _sources_and_target(paths: Sequence[str], to_dir: str | None, name: str | No
         sources, target = paths[:-1], paths[-1]
     if len(sources) > 1 and not Path(target).is_dir():
         raise click.BadParameter(f"{target!r} is no folder, which several inputs need", param_hint="OUT")
-    names = [Path(source).absolute().name for source in sources]
-    if len(set(names)) < len(names):
-        raise click.BadParameter("two of the inputs have the same name, and so would their reels", param_hint="IN")
     if len(sources) > 1 and name is not None:
         raise click.BadParameter("several inputs cannot have one name", param_hint="--name")
     return sources, target
@@ -163,6 +163,22 @@ def _encoded(source: str, target: str, options: "EncodeOptions", *, hidden: bool
     values["encoder"] = chosen.channel.encoder if chosen.channel else None
     notes = _oddities(source, summary, options.parity_percent)
     return Said(values, encoded_lines(summary, values), notes, on_stderr=is_standard_output(target))
+
+
+def _require_places_of_their_own(sources: Sequence[str], target: str) -> None:
+    """Refuse reels in a folder that would take an input's place, or each other's. Raises: Permanent."""
+    from bytereel_codec.writing.encode import reel_name
+
+    if not Path(target).is_dir():
+        return
+    inputs = {os.path.realpath(source) for source in sources if source != STANDARD}
+    names = ["stdin" if source == STANDARD else Path(source).absolute().name for source in sources]
+    made = [os.path.realpath(Path(target, reel_name(name))) for name in names]
+    for path in made:
+        if path in inputs:
+            raise Permanent("target.in_source", f"the reel {path!r} would take an input's place", hint="another folder")
+        if made.count(path) > 1:
+            raise Permanent("target.twice", f"two inputs would become {path!r}", hint="encode them one by one")
 
 
 def _check_places(source: str, target: str) -> None:
@@ -397,6 +413,5 @@ def inspect(
         file.commit(len(content))
     height, width = shown.rgb.shape[:2]
     values = {"picture": str(output), "frame": frame, "width": width, "height": height}
-    print_result(
-        values, pair_lines({"picture": output, "frame": frame, "size": f"{width} x {height}"}), as_json=as_json
-    )
+    lines = pair_lines({"picture": output, "frame": frame, "size": f"{width} x {height}"})
+    print_result(values, lines, as_json=as_json, on_stderr=is_standard_output(str(output)))

@@ -1,7 +1,7 @@
 """The commands that put the road to work: up, put."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bytereel.cli import homes
+from bytereel.cli.exits import as_failure
 from bytereel.cli.options import STANDARD, Count, Seconds, home_option, json_option
 from bytereel.cli.printing.each import Said, say_each
 from bytereel.cli.printing.output import pair_lines, print_note, print_result
@@ -90,16 +91,40 @@ def put(
     if name is not None and (len(files) > 1 or Path(files[0]).is_dir()):
         raise click.BadParameter("several files cannot have one name", param_hint="--name")
     profiles_file = load_settings(home=folder).profiles_file
-    sources = [source for file in files for source in _sources_in(file, name, to, profiles_file)]
+    sources, failed = _all_sources(files, name, to, profiles_file)
+    if not sources:
+        say_each(list(failed), _raising(failed), plural="jobs", as_json=as_json)
     home, _ = homes.opened(folder)
-    queued, failed = _queue_all(home, sources, as_json=as_json)
+    queued = _queue_all(home, sources, failed, as_json=as_json)
+    say_failed = _raising(failed)
 
-    def said(file: str) -> Said:
-        if file in failed:
-            raise failed[file]
-        return _awaited(home, queued[file], timeout, hidden=as_json) if wait else Said(queued[file].values, [])
+    def said(name: str) -> Said:
+        if name not in queued:
+            return say_failed(name)
+        return _awaited(home, queued[name], timeout, hidden=as_json) if wait else Said(queued[name].values, [])
 
-    say_each([source.file for source in sources], said, plural="jobs", as_json=as_json)
+    say_each([*queued, *failed], said, plural="jobs", as_json=as_json)
+
+
+def _raising(failed: Mapping[str, BytereelError]) -> Callable[[str], Said]:
+    def say(name: str) -> Said:
+        raise failed[name]
+
+    return say
+
+
+def _all_sources(
+    files: Sequence[str], name: str | None, to: str, profiles_file: Path | None
+) -> "tuple[list[_Source], dict[str, BytereelError]]":
+    """What is to be queued, and of each that cannot be read why, by its name."""
+    sources: list[_Source] = []
+    failed: dict[str, BytereelError] = {}
+    for file in files:
+        try:
+            sources += _sources_in(file, name, to, profiles_file)
+        except (Permanent, OSError) as error:
+            failed[file] = as_failure(error)
+    return sources, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +162,19 @@ class _Queued:
 
 
 def _queue_all(
-    home: "Home", sources: Sequence[_Source], *, as_json: bool
-) -> tuple[dict[str, _Queued], dict[str, BytereelError]]:
-    """Queue each, printing its job's id; by file, and the errors of those that could not be."""
+    home: "Home", sources: Sequence[_Source], failed: dict[str, BytereelError], *, as_json: bool
+) -> dict[str, _Queued]:
+    """Queue each, printing its job's id; by key, which no two share. Those that cannot be are added to `failed`."""
     queued: dict[str, _Queued] = {}
-    failed: dict[str, BytereelError] = {}
     for source in sources:
         try:
-            queued[source.file] = _queued(home, source, hidden=as_json)
-        except BytereelError as error:
-            failed[source.file] = error
+            queued[source.key] = _queued(home, source, hidden=as_json)
+        except (BytereelError, OSError) as error:
+            failed[source.file] = as_failure(error)
         else:
             if not as_json:
-                print(queued[source.file].job_id, flush=True)
-    return queued, failed
+                print(queued[source.key].job_id, flush=True)
+    return queued
 
 
 def _queued(home: "Home", source: _Source, *, hidden: bool) -> _Queued:

@@ -6,7 +6,7 @@ from typing import Any
 
 from click.exceptions import Exit
 
-from bytereel.cli.exits import ExitCode, exit_code_of
+from bytereel.cli.exits import ExitCode, as_failure, exit_code_of
 from bytereel.cli.printing.hints import hint_for
 from bytereel.cli.printing.output import print_failure, print_note, print_result
 from bytereel.errors import BytereelError, is_state_lost
@@ -38,8 +38,9 @@ def say_each(names: Sequence[str], act: Callable[[str], Said], *, plural: str, a
     for name in names:
         try:
             said = act(name)
-        except BytereelError as error:
-            if is_state_lost(error):
+        except (BytereelError, OSError, MemoryError) as caught:
+            error = as_failure(caught)
+            if isinstance(caught, BrokenPipeError) or is_state_lost(error):
                 raise
             codes.append(exit_code_of(error))
             if not as_json:
@@ -60,7 +61,7 @@ def say_each(names: Sequence[str], act: Callable[[str], Said], *, plural: str, a
 
 def _print(said: Said, *, as_json: bool) -> ExitCode:
     print_result(said.values, said.lines, as_json=as_json, on_stderr=said.on_stderr)
-    for note in said.notes:
+    for note in () if as_json and said.on_stderr else said.notes:  # one object there, and nothing else
         print_note(note)
     return said.code
 
