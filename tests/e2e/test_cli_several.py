@@ -63,6 +63,7 @@ def test_several_inputs_that_have_no_places_of_their_own_are_refused_before_any_
         (("a", "a.mp4", "."), "target.in_source"),
         (("a", "a.mp4", ".", "--force"), "target.in_source"),
         (("a", "link.mp4", "out", "--force"), "target.in_source"),
+        (("a.mp4", ".", "--name", "a", "--force"), "target.in_source"),
     ],
 )
 def test_a_reel_takes_neither_an_inputs_place_nor_another_reels(

@@ -6,6 +6,7 @@ come back as the bytes they were. Names are never normalized: two that look alik
 
 import hashlib
 import unicodedata
+from pathlib import Path
 
 LEADER_NAME_BYTES_MAX = 1024
 FILE_NAME_BYTES_MAX = 255
@@ -34,6 +35,11 @@ _DEVICES = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
     | {f"{port}{number}" for port in ("COM", "LPT") for number in "0123456789¹²³"}
 )
+
+
+def source_name(source: str) -> str:
+    """What the source at a path is called: its last component, `stdin` for standard input (`-`)."""
+    return "stdin" if source == "-" else Path(source).absolute().name
 
 
 def cut_name(name: str) -> str:

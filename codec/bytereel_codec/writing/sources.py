@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bytereel_codec.files.names import cut_name
+from bytereel_codec.files.names import cut_name, source_name
 from bytereel_codec.files.ranged import BytesReader, FileReader, RangedReader, read_fully
 from bytereel_codec.frame.leader import Leader
 from bytereel_codec.reel.layout import Layout, require_frames
@@ -157,10 +157,10 @@ def opened_source(source: str, name: str | None, leader: Leader, *, keep_mode: b
 
     Raises: Permanent `source.missing`, `source.unreadable`, `source.not_a_file`.
     """
+    leader = replace(leader, name=cut_name(name or source_name(source)))
     if source == "-":
-        yield _stream_source(replace(leader, name=cut_name(name or "stdin")), sys.stdin.buffer)
+        yield _stream_source(leader, sys.stdin.buffer)
         return
-    leader = replace(leader, name=cut_name(name or Path(source).absolute().name))
     if Path(source).is_dir():
         from bytereel_codec.files.folder.stream import folder_stream  # tar: not loaded for a file
 

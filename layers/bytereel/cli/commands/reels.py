@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from bytereel_codec.files.names import source_name
 from bytereel_codec.files.targets import is_standard_output
 from click.exceptions import Exit
 
@@ -104,7 +105,7 @@ def encode(
     secret.require_input_of_its_own(sources)
     for source in sources:
         _check_places(source, target)
-    _require_places_of_their_own(sources, target)
+    _require_places_of_their_own(sources, target, name)
     from bytereel_codec.channel.device import Device
     from bytereel_codec.profiles.profiles import PROFILES
     from bytereel_codec.writing.encode import EncodeOptions
@@ -165,15 +166,14 @@ def _encoded(source: str, target: str, options: "EncodeOptions", *, hidden: bool
     return Said(values, encoded_lines(summary, values), notes, on_stderr=is_standard_output(target))
 
 
-def _require_places_of_their_own(sources: Sequence[str], target: str) -> None:
+def _require_places_of_their_own(sources: Sequence[str], target: str, name: str | None) -> None:
     """Refuse reels in a folder that would take an input's place, or each other's. Raises: Permanent."""
     from bytereel_codec.writing.encode import reel_name
 
     if not Path(target).is_dir():
         return
     inputs = {os.path.realpath(source) for source in sources if source != STANDARD}
-    names = ["stdin" if source == STANDARD else Path(source).absolute().name for source in sources]
-    made = [os.path.realpath(Path(target, reel_name(name))) for name in names]
+    made = [os.path.realpath(Path(target, reel_name(name or source_name(source)))) for source in sources]
     for path in made:
         if path in inputs:
             raise Permanent("target.in_source", f"the reel {path!r} would take an input's place", hint="another folder")

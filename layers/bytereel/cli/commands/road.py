@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from bytereel_codec.files.names import source_name
 
 from bytereel.cli import homes
 from bytereel.cli.exits import as_failure
@@ -217,7 +218,7 @@ def _new_key(to: str, name: str, profiles_file: Path | None) -> str:
 
 def _source_name(file: str, name: str | None) -> str:
     if name is None:
-        return "stdin" if file == STANDARD else Path(file).absolute().name
+        return source_name(file)
     if name in ("", ".", "..") or "/" in name or "\x00" in name:
         raise click.BadParameter(f"{name!r} is no file name", param_hint="--name")
     return name
