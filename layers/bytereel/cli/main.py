@@ -26,7 +26,7 @@ from bytereel.signals import is_wanted
 JSON = "--json"
 
 COMMANDS = {
-    "encode": "reels",
+    "encode": "encode",
     "decode": "reels",
     "inspect": "reels",
     "verify": "reels",
